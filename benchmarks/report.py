@@ -1,0 +1,75 @@
+"""Prints what was found: aligned text, or rich's tables where rich is installed."""
+
+import platform
+import sys
+from importlib.util import find_spec
+
+from benchmarks.outcome import Bar, Duel, Outcome, Table
+from benchmarks.peers import Peer
+
+WIDTH = 110
+"""Columns of a table where the output is no terminal."""
+
+
+def print_header(peers: dict[str, Peer], missing: dict[str, str], rounds: int) -> None:
+    """Say what is measured on what, and name every peer that is not here."""
+    print(
+        f"{platform.python_implementation()} {platform.python_version()}, asyncio, {rounds} rounds"
+    )
+    print("CPU µs per request. Overheads are medians of differences within a round; `min` is the")
+    print(
+        "least of them, which a disturbance of the other app lowers; `fastest` is the best round."
+    )
+    print(", ".join(f"{peer.name} {peer.version}" for peer in peers.values()))
+    for name, reason in missing.items():
+        print(f"MISSING: {name} ({reason})")
+    sys.stdout.flush()
+
+
+def print_outcome(outcome: Outcome) -> None:
+    show = print_rich if find_spec("rich") else print_plain
+    for table in outcome.tables:
+        show(table)
+    print()
+    for bar in outcome.bars:
+        print(bar_line(bar))
+    for duel in outcome.duels:
+        if duel.lost:
+            print(duel_line(duel))
+
+
+def bar_line(bar: Bar) -> str:
+    verdict = {True: "reached", False: "NOT reached", None: "not judged"}[bar.reached]
+    return f"{verdict:<12} {bar.promise}: {bar.figure}"
+
+
+def duel_line(duel: Duel) -> str:
+    return f"SLOWER than Starlette: {duel.case}: {duel.hesper:.2f} µs against {duel.starlette:.2f}"
+
+
+def print_plain(table: Table) -> None:
+    rows = [list(table.columns), *table.rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    print(f"\n{table.title}")
+    for name, *figures in rows:
+        cells = [cell.rjust(width) for cell, width in zip(figures, widths[1:], strict=True)]
+        print("  ".join([name.ljust(widths[0]), *cells]))
+
+
+def print_rich(table: Table) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    shown = RichTable(box=box.SIMPLE_HEAD, show_edge=False)
+    first, *figures = table.columns
+    shown.add_column(first)
+    for column in figures:
+        shown.add_column(column, justify="right")
+    for row in table.rows:
+        shown.add_row(*row)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    print(f"\n{table.title}")
+    console.print(shown)

@@ -1,0 +1,1 @@
+"""Small applications, one idea each. Run one with `hesper run examples.hello:app`."""

@@ -1,0 +1,1 @@
+"""What is behind the command ``hesper``; ``hesper.cli`` is the door."""

@@ -1,0 +1,340 @@
+"""The fold: middleware, router and endpoint become one handler, once.
+
+The rules:
+
+1. A ``Stack`` is what a part of the application does for each kind of scope. Every part of Hesper
+   folds into one; a foreign ASGI app is one whose answer is the app itself.
+2. ``dispatch(request, call_next)`` is a plain call: no task, no stream, no copy of the context.
+3. Between two layers, and nowhere else, an error is given to the handlers of the app that the
+   request is in, and a foreign app's answer is bridged.
+4. What ``call_next`` hands out may be dropped: a body that must be closed is noted in the exchange.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple
+
+import anyio
+
+from hesper._asgi.bridge import Bridge, BridgeBody
+from hesper._asgi.exchange import open_exchange
+from hesper._asgi.http import Handler, OnError, check_answer, conduct, drive
+from hesper._asgi.websocket import SocketExchange, conduct_socket
+from hesper._concurrency import cancelled_type, deliver_again
+from hesper._response import Response
+from hesper._utils import is_async_callable
+from hesper.exceptions import UsageError
+from hesper.middleware import Middleware, MiddlewareEntry
+from hesper.middleware.exceptions import ExceptionHandlers
+from hesper.requests import Request, request_over
+from hesper.types import ASGIApp, Message, Receive, Scope, Send
+from hesper.websockets import WebSocket
+
+RequestResponseEndpoint = Callable[[Request], Awaitable[Response]]
+"""``call_next``: the rest of the stack."""
+
+DispatchFunction = Callable[[Request, RequestResponseEndpoint], Awaitable[Response]]
+
+SocketHandler = Callable[[WebSocket], Awaitable[None]]
+
+
+class Stack(NamedTuple):
+    """What a part of an application does."""
+
+    http: Handler
+    websocket: SocketHandler
+    other: ASGIApp
+    """For every other scope: the lifespan, and what comes to be."""
+
+
+class Foreign:
+    """A foreign ASGI app as the answer to one request: the app, and the scope to give it."""
+
+    __slots__ = ("app", "scope")
+
+    def __init__(self, app: ASGIApp, scope: Scope) -> None:
+        self.app = app
+        self.scope = scope
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        await self.app(self.scope, receive, send)
+
+    def __repr__(self) -> str:
+        return repr(self.app)
+
+
+class Face:
+    """A stack as an ASGI app: what a middleware class gets as ``app``."""
+
+    __slots__ = ("_stack",)
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+
+    def _fold(self) -> Stack:
+        return self._stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await serve(self._stack, scope, receive, send)
+
+
+async def serve(
+    stack: Stack, scope: Scope, receive: Receive, send: Send, on_error: OnError | None = None
+) -> None:
+    """Run a stack for one scope, as an ASGI app that stands anywhere.
+
+    Args:
+        on_error: answers the errors that come out of the stack; by default the handlers that stand
+            inside an app do, and without an app those for ``HTTPException``.
+    """
+    kind = scope["type"]
+    if kind == "http":
+        exchange = open_exchange(scope, receive, send)
+        work = conduct(
+            stack.http, request_over(scope, exchange), exchange, scope, on_error or answer_error
+        )
+        await drive(work, exchange)
+    elif kind == "websocket":
+        websocket = WebSocket(scope, receive, send)
+        await conduct_socket(stack.websocket, websocket, websocket._exchange, answer_socket_error)
+    else:
+        await stack.other(scope, receive, send)
+
+
+def stack_of(app: Any) -> Stack:
+    """The stack of anything that can be called as an ASGI app."""
+    if folds(app):
+        stack: Stack = app._fold()
+        return stack
+
+    async def http(request: Request) -> Foreign:
+        return Foreign(app, request.scope)
+
+    async def websocket(websocket: WebSocket) -> None:
+        exchange: SocketExchange = websocket._exchange
+        await app(websocket.scope, exchange.receive, exchange.send)
+
+    return Stack(http, websocket, app)
+
+
+def folds(app: Any) -> bool:
+    """Whether a part of Hesper can be looked through.
+
+    Not if a subclass has a ``__call__`` of its own, which is then to be called; nor if a foreign
+    wrapper only hands on the attributes of what it wraps. A class that is an app itself, as an
+    ``HTTPEndpoint``, folds by a classmethod.
+    """
+    is_class = inspect.isclass(app)
+    for cls in app.__mro__ if is_class else type(app).__mro__:
+        members = vars(cls)
+        if "_fold" in members:
+            return not is_class or isinstance(members["_fold"], classmethod)
+        if "__call__" in members:
+            return False
+    return False
+
+
+def wrap(dispatch: DispatchFunction, inner: Stack) -> Stack:
+    """A dispatch function around a stack."""
+    rest = inner.http
+
+    async def call_next(request: Request) -> Response:
+        try:
+            answer = await rest(request)
+            if (
+                isinstance(answer, Response)
+                and answer._body is None
+                and answer.background is None
+                and not answer._deferred
+            ):
+                return answer
+            return await _settle(answer, request)
+        except Exception as exc:
+            answer = await answer_error(request, exc)
+        return await _settle(answer, request)
+
+    def http(request: Request) -> Awaitable[Response]:
+        return dispatch(request, call_next)
+
+    return Stack(http, inner.websocket, inner.other)
+
+
+def build(middleware: Iterable[MiddlewareEntry], inner: Stack) -> Stack:
+    """Wrap a stack in a list of middleware; the first is the outermost.
+
+    Raises:
+        UsageError: an entry is not one.
+    """
+    for entry in reversed(check_middleware(middleware)):
+        function = _function_of(entry)
+        if function is not None:
+            inner = wrap(function, inner)
+            continue
+        app = entry.cls(Face(inner), *entry.args, **entry.kwargs)
+        if not callable(app):
+            raise UsageError(
+                f"Expected the middleware {entry!r} to make an ASGI app, got {app!r}: "
+                "it is called as cls(app, *args, **kwargs) and returns what stands around app."
+            )
+        inner = stack_of(app)
+    return inner
+
+
+def check_middleware(middleware: Iterable[MiddlewareEntry] | None) -> list[Any]:
+    """A list of middleware, as early as its mistakes can be seen.
+
+    Raises:
+        UsageError: an entry is not one.
+    """
+    entries = list(middleware or ())
+    for entry in entries:
+        _function_of(entry)
+    return entries
+
+
+def _function_of(entry: MiddlewareEntry) -> DispatchFunction | None:
+    """The dispatch function that an entry is; None if it is a class and its arguments."""
+    if not isinstance(entry, Middleware):
+        return check_dispatch(entry)
+    cls: Any = entry.cls
+    inner = cls
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    # A class with an async __call__ looks as if it were async itself.
+    if inspect.isclass(inner) or not is_async_callable(inner):
+        return None
+    return check_dispatch(cls, *entry.args, **entry.kwargs)
+
+
+def check_dispatch(function: Any, *args: Any, **kwargs: Any) -> DispatchFunction:
+    """``function`` itself, if it can be a middleware.
+
+    Raises:
+        UsageError: it cannot, and what to do.
+    """
+    name = getattr(function, "__qualname__", repr(function))
+    if inspect.isclass(function):
+        raise UsageError(
+            f"Expected a middleware, got the class {name}: write Middleware({name}, ...)."
+        )
+    if args or kwargs:
+        raise UsageError(
+            f"Expected Middleware(cls, ...), got the function {name} with arguments: "
+            "put the function itself into the list, or bind them with functools.partial."
+        )
+    if not is_async_callable(function):
+        raise UsageError(
+            f"Expected `async def {name}(request, call_next)`, got {function!r}, which is not "
+            "async: a middleware awaits call_next. Write `async def`."
+        )
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        raise UsageError(
+            f"Expected `async def {name}(request, call_next)`, got {function!r}, which does not "
+            "take two arguments."
+        ) from None
+    dispatch: DispatchFunction = function
+    return dispatch
+
+
+_without_app = ExceptionHandlers({})
+
+
+async def answer_error(request: Request, exc: Exception) -> Any:
+    """The answer of the handlers of the app that the request is in; raises ``exc`` without one."""
+    answer = getattr(request.scope.get("app"), "_answer_error", None)
+    if answer is not None:
+        return await answer(request, exc)
+    return await _without_app.answer(request, exc)
+
+
+async def answer_socket_error(websocket: WebSocket, exc: Exception) -> bool:
+    """Let a handler of the app that the socket is in end it; False if there is none."""
+    answer = getattr(websocket.scope.get("app"), "_answer_socket_error", None)
+    if answer is None:
+        answer = _without_app.answer_socket
+    answered: bool = await answer(websocket, exc)
+    return answered
+
+
+FOUND_BELOW = ("endpoint", "route", "path_params")
+"""What was found in a scope of its own is told upwards, for the middleware there."""
+
+
+async def descend(handler: Handler, request: Request, child: Scope) -> Any:
+    """Give a request to what lies below, with a scope of its own; its answer remembers that."""
+    inner = request_over(child, request._exchange)
+    try:
+        answer: Any = await handler(inner)
+    finally:
+        for key in FOUND_BELOW:
+            if key in child:
+                request.scope[key] = child[key]
+    if isinstance(answer, (Response, Foreign)):
+        return answer
+    check_answer(answer, child)
+    return Foreign(answer, child)
+
+
+async def descend_socket(handler: SocketHandler, websocket: WebSocket, child: Scope) -> None:
+    """The same for a WebSocket."""
+    exchange = websocket._exchange
+    await handler(WebSocket(child, exchange.receive, exchange.send))
+
+
+async def _resolve(response: Response, scope: Scope) -> None:
+    """Settle a response; a cancellation meanwhile does not lose it, and arrives at the next wait."""
+    try:
+        with anyio.CancelScope(shield=True):
+            await response._resolve(scope)
+    except cancelled_type() as exc:  # a native one, which no shield holds up
+        deliver_again(exc)
+
+
+async def _settle(answer: Any, request: Request) -> Response:
+    """A response that a middleware can look at."""
+    exchange = request._exchange
+    if isinstance(answer, Response):
+        if answer._deferred:
+            await _resolve(answer, request.scope)
+        response = answer
+    else:
+        check_answer(answer, request.scope)
+        bridge = Bridge(answer, request.scope, exchange)
+        response = BridgedResponse(bridge, await bridge.start())
+    if response.background is not None:
+        # Taken out, so that a middleware that sets its own, or makes a new response of this one,
+        # does not undo the endpoint's.
+        exchange.background += (response.background,)
+        response.background = None
+    body = response._body
+    if body is not None:
+        known = exchange.bodies
+        if not known:
+            exchange.bodies = (body,)
+        elif not any(body is other for other in known):
+            exchange.bodies = (*known, body)
+    return response
+
+
+class BridgedResponse(Response):
+    """A foreign app's response: its head, and a body that comes from the running app."""
+
+    def __init__(self, bridge: Bridge, start: Message) -> None:
+        self._start = start
+        self.status_code = start["status"]
+        self.raw_headers = list(start.get("headers", ()))
+        self.background = None
+        self._body = BridgeBody(bridge)
+
+    def _start_message(self) -> Message:
+        start = self._start
+        headers = start.get("headers", ())
+        same = isinstance(headers, (list, tuple)) and self.raw_headers == list(headers)
+        if same and self.status_code == start["status"]:
+            return start  # as it was, to the last key
+        return {**start, "status": self.status_code, "headers": self.raw_headers}

@@ -1,0 +1,111 @@
+"""The kinds of response."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from hesper._file_response import FileResponse, MalformedRangeHeader, RangeNotSatisfiable
+from hesper._response import Response
+from hesper.concurrency import iterate_in_threadpool
+from hesper.datastructures import URL
+
+__all__ = [
+    "AsyncContentStream",
+    "Content",
+    "ContentStream",
+    "FileResponse",
+    "HTMLResponse",
+    "JSONResponse",
+    "MalformedRangeHeader",
+    "PlainTextResponse",
+    "RangeNotSatisfiable",
+    "RedirectResponse",
+    "Response",
+    "StreamingResponse",
+    "SyncContentStream",
+]
+
+Content = str | bytes | memoryview
+SyncContentStream = Iterable[Content]
+AsyncContentStream = AsyncIterable[Content]
+ContentStream = AsyncContentStream | SyncContentStream
+
+
+class HTMLResponse(Response):
+    """A page."""
+
+    media_type = "text/html"
+
+
+class PlainTextResponse(Response):
+    """A text."""
+
+    media_type = "text/plain"
+
+
+_encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+class JSONResponse(Response):
+    """A value as JSON, in UTF-8 (RFC 8259). Override ``render`` for another encoder.
+
+    Raises:
+        TypeError: the value holds something that JSON has no form for.
+        ValueError: it holds NaN or an infinity.
+    """
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return _encode_json(content).encode("utf-8")
+
+
+class RedirectResponse(Response):
+    """Sends the client to another URL, by default with the same method and body (307)."""
+
+    def __init__(
+        self,
+        url: str | URL,
+        status_code: int = 307,
+        headers: Mapping[str, str] | None = None,
+        background: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        super().__init__(b"", status_code, headers, background=background)
+        # Reserved characters stay, and "%": what is quoted already is not quoted again.
+        self.headers["location"] = quote(
+            str(url), safe=":/%#?=@[]!$&'()*+,;", errors="surrogatepass"
+        )
+
+
+class StreamingResponse(Response):
+    """A body that is produced while it is sent.
+
+    Args:
+        content: an async iterable of str or bytes, or a sync one, which is run in worker threads.
+
+    The iterable is closed exactly once (``aclose()`` or ``close()``), in the task that iterated it,
+    also if it was never begun. When the client leaves, an async one is cancelled where it waits and
+    may await in its ``finally`` for 5 seconds; a sync one stops after its current item.
+    """
+
+    _sized = False
+
+    def __init__(
+        self,
+        content: ContentStream,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        background: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.status_code = status_code
+        if media_type is not None:
+            self.media_type = media_type
+        self.background = background
+        self.body_iterator = (
+            content if isinstance(content, AsyncIterable) else iterate_in_threadpool(content)
+        )
+        self.init_headers(headers)

@@ -1,0 +1,279 @@
+"""``Router``: which route answers. The cost does not grow with the number of routes.
+
+The routes are put into a table when the first request comes, and again when their number has
+changed. The order of declaration decides between routes that overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any
+
+from hesper._asgi.lifespan import Child, OwnLifespan, as_context, serve_lifespan
+from hesper._base_route import BaseRoute, Match, NoMatchFound
+from hesper._endpoints import get_name, refuse, request_response, websocket_session
+from hesper._mounts import Host, Mount
+from hesper._paths import Matches, PathTable, compile_path, replace_params
+from hesper._routes import (
+    PathRoute,
+    Route,
+    WebSocketRoute,
+    method_not_allowed,
+)
+from hesper._stack import Foreign, Stack, build, check_middleware, serve
+from hesper._utils import get_route_path
+from hesper.datastructures import URL, URLPath
+from hesper.exceptions import HTTPException, UsageError
+from hesper.middleware import MiddlewareEntry
+from hesper.requests import Request
+from hesper.responses import RedirectResponse
+from hesper.types import ASGIApp, Lifespan, Receive, Scope, Send
+from hesper.websockets import WebSocket, WebSocketClose
+
+__all__ = [
+    "BaseRoute",
+    "Host",
+    "Match",
+    "Mount",
+    "NoMatchFound",
+    "Route",
+    "Router",
+    "WebSocketRoute",
+    "compile_path",
+    "get_name",
+    "replace_params",
+    "request_response",
+    "websocket_session",
+]
+
+
+class Router:
+    """Routes, in the order in which they count.
+
+    Args:
+        redirect_slashes: redirect (307) to the path with or without a slash at its end, if only
+            that one is there.
+        default: the ASGI app for what no route matches; by default 404, and 403 for WebSockets.
+        lifespan: an async context manager function that is given the app; what it yields becomes
+            the state of every request.
+        middleware: for this router alone.
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[BaseRoute] | None = None,
+        redirect_slashes: bool = True,
+        default: ASGIApp | None = None,
+        lifespan: Lifespan[Any] | None = None,
+        *,
+        middleware: Sequence[MiddlewareEntry] | None = None,
+    ) -> None:
+        self.routes = [] if routes is None else list(routes)
+        self.redirect_slashes = redirect_slashes
+        self.default: ASGIApp = self.not_found if default is None else default
+        self.lifespan_context = as_context(lifespan, stacklevel=3)
+        self._middleware = check_middleware(middleware)
+        self._stack: Stack | None = None
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """The routes. They may be added to, and removed, at any time."""
+        return self._routes
+
+    @routes.setter
+    def routes(self, routes: list[BaseRoute]) -> None:
+        _check_names(routes)
+        self._routes = routes
+        self._entries: list[BaseRoute] = []
+        """The routes that are in the table."""
+        self._answers: list[Callable[..., Awaitable[Any] | None]] = []
+        self._find: Callable[[str], Matches] = PathTable(()).lookup
+
+    # -- folding ----------------------------------------------------------------------------------
+
+    def _fold(self) -> Stack:
+        if self._stack is None:
+            own = Stack(self._answer, self._answer_socket, self.lifespan)
+            self._stack = build(self._middleware, own)
+        return self._stack
+
+    def _lookup(self, path: str) -> Matches:
+        if len(self._entries) != len(self._routes):
+            self._freeze()
+        return self._find(path)
+
+    def _freeze(self) -> None:
+        entries = list(self._routes)
+        _check_names(entries)
+        self._find = PathTable([route._pattern() for route in entries]).lookup
+        self._answers = [route._answer for route in entries]
+        self._entries = entries
+
+    # -- dispatch ---------------------------------------------------------------------------------
+
+    def _answer(self, request: Request) -> Awaitable[Any]:
+        scope = request.scope
+        if "router" not in scope:
+            scope["router"] = self
+        path = get_route_path(scope) if scope.get("root_path") else scope["path"]
+        if len(self._entries) != len(self._routes):
+            self._freeze()
+        found = self._find(path)
+        for index, params in found:
+            answer = self._answers[index](request, params)
+            if answer is not None:
+                return answer
+        return self._no_answer(request, path, found)
+
+    async def _no_answer(self, request: Request, path: str, found: Matches) -> Any:
+        scope = request.scope
+        allowed: set[str] = set()
+        for index, params in found:
+            route = self._entries[index]
+            if route._refuses_itself and not allowed:
+                refusal = route._answer_by_matching(request, Match.PARTIAL)
+                if refusal is not None:
+                    return await refusal
+            methods = route._allowed(scope)
+            if methods and not allowed:
+                known = scope.get("path_params", {})
+                scope["path_params"] = {**known, **params}
+                scope["endpoint"] = getattr(route, "endpoint", None)
+                scope["route"] = route
+            allowed.update(methods)
+        if allowed:
+            raise method_not_allowed(allowed)
+        url = self._other_slash(scope, path)
+        if url is not None:
+            return RedirectResponse(url)
+        if self.default == self.not_found and type(self).not_found is Router.not_found:
+            raise HTTPException(404)
+        return Foreign(self.default, scope)
+
+    def _other_slash(self, scope: Scope, path: str) -> URL | None:
+        """The URL with or without a slash at its end, if there is a route for that."""
+        if not self.redirect_slashes or path == "/":
+            return None
+        other = path.rstrip("/") if path.endswith("/") else path + "/"
+        redirect = {**scope, "path": scope["path"][: len(scope["path"]) - len(path)] + other}
+        for index, _ in self._lookup(other):
+            if self._entries[index].matches(redirect)[0] is not Match.NONE:
+                return URL(scope=redirect)
+        return None
+
+    def _answer_socket(self, websocket: WebSocket) -> Awaitable[None]:
+        scope = websocket.scope
+        if "router" not in scope:
+            scope["router"] = self
+        for index, params in self._lookup(get_route_path(scope)):
+            answer = self._entries[index]._answer_socket(websocket, params)
+            if answer is not None:
+                return answer
+        exchange = websocket._exchange
+        refused: Awaitable[None] = self.default(scope, exchange.receive, exchange.send)
+        return refused
+
+    # -- ASGI -------------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A router alone is an ASGI app."""
+        await serve(self._fold(), scope, receive, send)
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The router inside its middleware, as an ASGI app."""
+        await serve(Stack(self._answer, self._answer_socket, self.lifespan), scope, receive, send)
+
+    async def not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The default ``default``: in an app a 404 for its handlers; alone a plain one."""
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+        else:
+            await refuse(HTTPException(404), scope, receive, send)
+
+    async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI lifespan protocol, for this router and what is mounted in it.
+
+        Raises:
+            UsageError: the scope is of another type; ASGI asks for an error then.
+        """
+        if scope["type"] != "lifespan":
+            raise UsageError(
+                f"Expected a scope of type 'http', 'websocket' or 'lifespan', got "
+                f"{scope['type']!r}: Hesper does not know this protocol."
+            )
+        own = self._own_lifespan(scope.get("app", self))
+        await serve_lifespan(own.context, own.app, scope, receive, send, own.children)
+
+    def _own_lifespan(self, app: Any = None) -> OwnLifespan:
+        """This router's lifespan and those of what is mounted in it; each app's runs once."""
+        below: dict[int, Child] = {}
+        for route in self.routes:
+            if isinstance(route, (Mount, Host)):
+                # An app that is mounted twice runs once, and both mounts give its state.
+                known = below.setdefault(id(route._base_app), route.lifespan_child)
+                route.lifespan_child = known
+        return OwnLifespan(self.lifespan_context, self if app is None else app, [*below.values()])
+
+    # -- building ---------------------------------------------------------------------------------
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """The path of the route ``name``.
+
+        Raises:
+            NoMatchFound: no route has this name and takes exactly these parameters.
+        """
+        for route in self.routes:
+            try:
+                return route.url_path_for(name, **path_params)
+            except NoMatchFound:
+                pass
+        raise NoMatchFound(name, path_params)
+
+    def mount(self, path: str, app: ASGIApp, name: str | None = None) -> None:
+        """Add a ``Mount``."""
+        self.routes.append(Mount(path, app=app, name=name))
+
+    def host(self, host: str, app: ASGIApp, name: str | None = None) -> None:
+        """Add a ``Host``."""
+        self.routes.append(Host(host, app=app, name=name))
+
+    def add_route(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        methods: Collection[str] | None = None,
+        name: str | None = None,
+        include_in_schema: bool = True,
+    ) -> None:
+        """Add a ``Route``."""
+        route = Route(
+            path, endpoint, methods=methods, name=name, include_in_schema=include_in_schema
+        )
+        self.routes.append(route)
+
+    def add_websocket_route(
+        self, path: str, endpoint: Callable[..., Any], name: str | None = None
+    ) -> None:
+        """Add a ``WebSocketRoute``."""
+        self.routes.append(WebSocketRoute(path, endpoint, name=name))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Router) and self.routes == other.routes
+
+    __hash__ = object.__hash__
+
+
+def _check_names(routes: Sequence[BaseRoute]) -> None:
+    """A name that was given twice, for different parameters, is a mistake: url_for would guess."""
+    seen: dict[str, PathRoute] = {}
+    for route in routes:
+        if not (isinstance(route, PathRoute) and route._named):
+            continue
+        first = seen.setdefault(route.name, route)
+        ours, theirs = route.param_convertors, first.param_convertors
+        if ours.keys() != theirs.keys():
+            raise UsageError(
+                f"Two routes are named {route.name!r} but take different parameters: {first!r} "
+                f"takes ({', '.join(theirs)}), {route!r} takes ({', '.join(ours)}). Give one of "
+                "them another name."
+            )

@@ -1,0 +1,1 @@
+"""The contract about endings, sentence by sentence: see docs/explanation/endings.md."""

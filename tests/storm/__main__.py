@@ -1,0 +1,35 @@
+"""``python -m tests.storm``: prints a table a server, and exits with 1 if anything was left."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from secrets import randbelow
+
+from tests.storm.report import run
+from tests.storm.servers import CHOICES
+
+
+def main() -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.storm", description=__doc__)
+    parser.add_argument("--server", choices=CHOICES, default="all")
+    parser.add_argument("--connections", type=int, default=5000, help="for each server")
+    parser.add_argument("--seed", type=int, help="a random one if not given; it is printed")
+    options = parser.parse_args()
+    seed = randbelow(1_000_000) if options.seed is None else options.seed
+    failures = []
+    for name in CHOICES[options.server]:
+        try:
+            report = run(name, options.connections, seed)
+        except RuntimeError as exc:
+            print(f"{name}, seed {seed}: {exc}", end="\n\n", flush=True)
+            failures.append(f"{name}: the server does not answer any more")
+        else:
+            print(report, end="\n\n", flush=True)
+            failures += report.failures
+    print("\n".join(["FAILED", *failures]) if failures else "Nothing was left.")
+    return 1 if failures else 0
+
+
+sys.exit(main())
