@@ -8,6 +8,7 @@ never reads pays for two sends and nothing else: no pump, no task, no scope.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import nullcontext
 from functools import partial
 from logging import getLogger
 from types import coroutine
@@ -126,7 +127,9 @@ async def conduct(
                     "headers": answer.raw_headers,
                 }
             )
-            await send({"type": "http.response.body", "body": answer.body})
+            incoming = exchange._incoming  # there since the start message, if that had to wait
+            if incoming is None or not incoming.disconnected:
+                await send({"type": "http.response.body", "body": answer.body})
             exchange.state = ENDED
             if exchange.stretch is not None:
                 exchange.stop_sending(None)
@@ -219,13 +222,13 @@ async def respond(exchange: Exchange, answer: Answer | ASGIApp, scope: Scope) ->
                 await _send_whole(exchange, answer)
     except BaseException as exc:
         if not (isinstance(exc, ClientDisconnect) and exchange.disconnected):
-            await _conclude_failed(exchange, answer, exc)
+            await _after_failure(exchange, answer, exc, concluded=False)
             raise
     if answer.background is not None or answer._body is not None or exchange.background:
         try:
             await _conclude(exchange, answer)
         except BaseException as exc:
-            await _conclude_failed(exchange, answer, exc)
+            await _after_failure(exchange, answer, exc, concluded=True)
             raise
         await _run_after(exchange, answer, late=False)
 
@@ -295,17 +298,17 @@ async def _run_background(exchange: Exchange) -> None:
         failure = None  # its traceback holds this frame
 
 
-async def _conclude_failed(exchange: Exchange, answer: Answer, exc: BaseException) -> None:
-    """As ``_conclude``, when the response broke off; ``exc`` is raised afterwards."""
+async def _after_failure(
+    exchange: Exchange, answer: Answer, exc: BaseException, *, concluded: bool
+) -> None:
+    """What a response that broke off still needs; ``exc``, which broke it, is raised afterwards."""
     if exchange.state is IDLE or not isinstance(exc, (Exception, cancelled_type())):
         return
     late = not isinstance(exc, Exception)
     try:
-        if late:
-            with anyio.move_on_after(GRACE, shield=True):
+        if not concluded:
+            with anyio.move_on_after(GRACE, shield=True) if late else nullcontext():
                 await _conclude(exchange, answer)
-        else:
-            await _conclude(exchange, answer)
         await _run_after(exchange, answer, late=late)
     except Exception as later:
         logger.error("Background work of a broken response failed.", exc_info=later)
