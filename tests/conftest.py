@@ -44,7 +44,7 @@ _REAL_STDERR = pytest.StashKey[int]()
 
 # In debug mode asyncio keeps, of each callback, where it was made: half of the time of the tests, for
 # ten frames that nobody reads.
-constants.DEBUG_STACK_DEPTH = 1
+constants.DEBUG_STACK_DEPTH = 1  # type: ignore[misc]  # Final
 
 
 def _asyncio_debug() -> tuple[str, dict[str, Any]]:
