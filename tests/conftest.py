@@ -87,6 +87,31 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param()
 
 
+def where(applies: Callable[[dict[str, Any]], bool]) -> pytest.MarkDecorator:
+    """Collect a test only for those parameters, by name, of which ``applies`` says so: what cannot
+    be on some backend or server is not a test that was skipped."""
+    return pytest.mark.where(applies=applies)
+
+
+def runs_asyncio(params: dict[str, Any]) -> bool:
+    """Whether a test with these parameters runs on asyncio."""
+    return params["anyio_backend"] is not _trio
+
+
+on_asyncio = where(runs_asyncio)
+in_virtual_time = where(lambda params: params["anyio_backend"] is not _uvloop)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves out what ``where`` does not want."""
+    items[:] = [item for item in items if _applies(item)]
+
+
+def _applies(item: pytest.Item) -> bool:
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return all(mark.kwargs["applies"](params) for mark in item.iter_markers("where"))
+
+
 @pytest.fixture
 def real_time(request: pytest.FixtureRequest) -> bool:
     """Whether time is real on this backend, so that a test keeps its sleeps short."""
@@ -245,6 +270,7 @@ def expected_errors() -> Iterator[ExpectedErrors]:
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps the real stderr, which pytest captures, for the tracebacks of a test that hangs."""
     config.addinivalue_line("markers", "patience(seconds): how long the test may take, for real.")
+    config.addinivalue_line("markers", "where(applies): the parameters that it is a test for.")
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         config.stash[_REAL_STDERR] = os.dup(2)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from hesper._asgi.exchange import caused_by_leaving, open_exchange
+from hesper._asgi.exchange import open_exchange
+from hesper._asgi.foreign import caused_by_leaving
 from hesper._asgi.http import Handler, conduct, drive
 from hesper._asgi.lifespan import OwnLifespan, as_context
 from hesper._asgi.websocket import conduct_socket

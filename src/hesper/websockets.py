@@ -18,8 +18,8 @@ from hesper._asgi.socket_states import (
     WebSocketState,
 )
 from hesper._asgi.websocket import SocketExchange, deny, open_socket
+from hesper._connection import HTTPConnection, StateT
 from hesper.exceptions import UsageError, WebSocketException
-from hesper.requests import HTTPConnection, StateT
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = [

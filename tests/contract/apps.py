@@ -18,7 +18,7 @@ from hesper.middleware.base import BaseHTTPMiddleware
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response
 from hesper.routing import Mount, Route
-from hesper.testing import Result
+from hesper.testing import Dialect, Result
 from hesper.testing.dialects import ANYCORN, GUNICORN_H2, HYPERCORN_H2, UVICORN
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,6 +27,12 @@ CallNext = Callable[[Request], Awaitable[Response]]
 Dispatch = Callable[[Request, CallNext], Awaitable[Response]]
 
 METHODS = ["GET", "POST"]
+
+
+def send_can_be_cancelled(dialect: Dialect) -> bool:
+    """Whether the server's ``send`` waits for a client that does not read, and gives up when it is
+    cancelled."""
+    return dialect.backpressure and not dialect.shields_blocked_send
 
 
 # Middleware.

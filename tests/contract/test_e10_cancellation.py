@@ -19,6 +19,7 @@ from hesper.responses import PlainTextResponse, Response, StreamingResponse
 from hesper.routing import Route
 from hesper.testing import Dialect, ScriptedServer
 from hesper.types import ASGIApp, Receive, Scope, Send
+from tests.conftest import runs_asyncio, where
 from tests.contract.apps import (
     METHODS,
     CallNext,
@@ -33,6 +34,7 @@ from tests.contract.apps import (
     over,
     pass_on,
     send_body,
+    send_can_be_cancelled,
     send_start,
     settle,
 )
@@ -178,13 +180,12 @@ every_limit = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(autouse=True)
-def skip_asyncio_on_trio(request: pytest.FixtureRequest) -> None:
-    """asyncio's own limits are for asyncio."""
-    params = request.node.callspec.params
-    asyncios = getattr(params.get("limit"), "__name__", "").startswith(("by_asyncio", "by_task_c"))
-    if asyncios and params["anyio_backend"].__name__ == "_trio":
-        pytest.skip("asyncio's own")
+def _limit_is_there(params: dict[str, Any]) -> bool:
+    name = getattr(params.get("limit"), "__name__", "")
+    return runs_asyncio(params) or not name.startswith(("by_asyncio", "by_task_c"))
+
+
+pytestmark = where(_limit_is_there)  # asyncio's own limits are for asyncio
 
 
 def bounded(limit: Limit) -> Dispatch:
@@ -335,6 +336,7 @@ async def test_e10_a_cancelled_stream_ends_as_cancelled_and_not_cleanly(
         assert not result.complete
 
 
+@where(lambda params: send_can_be_cancelled(params["dialect"]))
 @over("native", [False, True])
 @over("number", [1, 2])
 @over("inner", [hesper(hanging_stream), hanging_foreign_stream])
@@ -343,8 +345,6 @@ async def test_e10_a_cancelled_send_ends_as_cancelled(
 ) -> None:
     """Real cancellation is never swallowed: also not by a blocked ``send``, and the response is
     poisoned by it (granian and gunicorn would take an end after it for a whole body)."""
-    if not dialect.backpressure or dialect.shields_blocked_send:
-        pytest.skip("no send can be cancelled there")
     app = nest(inner, pass_on)
     script = ScriptedServer(app, dialect).get().stall_at_message(number)
     async with script.open() as client:
@@ -356,11 +356,10 @@ async def test_e10_a_cancelled_send_ends_as_cancelled(
     assert len(result.messages) == number
 
 
+@where(lambda params: not params["dialect"].buffers_request)  # else the whole body is there
 @over("native", [False, True])
 async def test_e10_a_cancelled_body_read_ends_as_cancelled(dialect: Dialect, native: bool) -> None:
     """Real cancellation is never swallowed: also while the request's body is awaited."""
-    if dialect.buffers_request:
-        pytest.skip("the app is called when the body is there")
 
     async def endpoint(request: Request) -> Response:
         return PlainTextResponse(await request.body())

@@ -19,7 +19,7 @@ from examples import (
 
 from hesper.applications import Hesper
 from hesper.testing import Dialect, Result, ScriptedServer
-from tests.conftest import ExpectedErrors
+from tests.conftest import ExpectedErrors, in_virtual_time
 
 FORM = (
     b'--mark\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
@@ -69,9 +69,8 @@ async def test_nothing_goes_wrong_when_the_client_leaves_five_middlewares(
     assert caplog.messages == ["/slow/0.1 200, but the client left"]
 
 
-async def test_a_time_limit_in_a_middleware_cancels_the_endpoint(real_time: bool) -> None:
-    if real_time:
-        pytest.skip("it would wait for ten seconds")
+@in_virtual_time
+async def test_a_time_limit_in_a_middleware_cancels_the_endpoint() -> None:
     result = await ScriptedServer(middleware.app).get("/slow/3600").run(timeout=20)
     assert (result.status, result.text) == (504, "That took too long.\n")
     assert result.duration == pytest.approx(10, abs=0.1)

@@ -14,14 +14,13 @@ from typing import Any
 import anyio
 import pytest
 
-from hesper import _concurrency
 from hesper._concurrency import (
-    EAGER,
     Grace,
     Interruptible,
     adopt,
     cancelled_type,
     checkpoint,
+    children,
     deliver_again,
     interruptible,
     new_event,
@@ -30,8 +29,10 @@ from hesper._concurrency import (
     outlast,
     run_in_thread,
     spawn,
+    threads,
     wait_at_most,
 )
+from hesper._concurrency.children import EAGER
 from hesper.testing import virtual_time_loop_factory
 from tests.conftest import ExpectedErrors
 
@@ -281,14 +282,14 @@ async def test_what_outlasts_runs_in_the_callers_own_context() -> None:
 def test_the_context_of_a_task_is_found_without_its_help() -> None:
     context = copy_context()
     as_a_task_of_python_3_11 = ["it holds its context and does not give it", context]
-    assert _concurrency._context_of(as_a_task_of_python_3_11) is context
+    assert children._context_of(as_a_task_of_python_3_11) is context
 
     async def main() -> None:
         context = copy_context()
         seen = []
 
         async def work() -> None:
-            seen.append(_concurrency._context_of(this_task()))
+            seen.append(children._context_of(this_task()))
 
         await asyncio.create_task(work(), context=context)
         assert seen == [context]
@@ -1066,9 +1067,9 @@ def test_a_native_cancel_waits_for_its_thread() -> None:
 
 async def test_a_call_that_was_given_up_before_its_thread_began_does_not_run() -> None:
     log = []
-    turn = _concurrency._Turn(lambda: log.append("ran"))
+    turn = threads._Turn(lambda: log.append("ran"))
     await turn.settle()
     turn()
     assert log == []
-    other = _concurrency._Turn(lambda: "ran")
+    other = threads._Turn(lambda: "ran")
     assert other() == "ran"

@@ -22,7 +22,7 @@ LAYERS = {
     " _grammar _headers _host _multidict _paths _ranges _url _utils",
     CONCURRENCY: "_concurrency concurrency",
     RIM: "_asgi",
-    MESSAGES: "background _response _file_body _file_response responses requests websockets"
+    MESSAGES: "background _connection _response _file_body _file_response responses requests websockets"
     " formparsers _form_rules _spools _urlencoded",
     APPLICATIONS: "applications cli _cli",
     TESTING: "testing testclient demo",

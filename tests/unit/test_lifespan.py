@@ -27,7 +27,7 @@ from hesper._asgi.lifespan import (
 from hesper.exceptions import HesperDeprecationWarning, UsageError
 from hesper.testing import LifespanFailed, ScriptedServer
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
-from tests.conftest import ExpectedErrors
+from tests.conftest import ExpectedErrors, on_asyncio
 
 STARTED = "lifespan.startup.complete"
 START_FAILED = "lifespan.startup.failed"
@@ -620,9 +620,8 @@ def test_the_end_of_asyncio_run_is_a_shutdown_also_for_foreign_apps() -> None:
     assert server.types == [STARTED]
 
 
+@on_asyncio  # trio has no such thing
 async def test_a_cancelled_error_of_the_apps_own_making_is_a_failed_startup() -> None:
-    if _on_trio():
-        pytest.skip("trio has no such thing")
     server = Server()
     with pytest.raises(asyncio.CancelledError):
         await server.serve_shortly(Log().context("a", enter=asyncio.CancelledError()))

@@ -35,6 +35,7 @@ from hesper.testing.dialects import (
     UVICORN_PIPELINED,
 )
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
+from tests.conftest import in_virtual_time, on_asyncio
 
 START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
 MORE: dict[str, Any] = {"type": "http.response.body", "body": b"x", "more_body": True}
@@ -287,12 +288,8 @@ async def test_an_exception_is_recorded_and_not_raised() -> None:
     assert (result.ended, result.raised, result.complete) == ("raised", error, False)
 
 
-async def test_a_cancellation_that_nobody_asked_for_is_an_exception(
-    anyio_backend_name: str,
-) -> None:
-    if anyio_backend_name == "trio":
-        pytest.skip("trio.Cancelled cannot be made by hand")
-
+@on_asyncio  # trio.Cancelled cannot be made by hand
+async def test_a_cancellation_that_nobody_asked_for_is_an_exception() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise anyio.get_cancelled_exc_class()
 
@@ -777,9 +774,8 @@ async def test_the_application_is_cancelled_or_not(dialect: Dialect) -> None:
     assert result.raised is None
 
 
-async def test_the_cancellation_comes_after_a_grace(real_time: bool) -> None:
-    if real_time:
-        pytest.skip("it would take three seconds")
+@in_virtual_time
+async def test_the_cancellation_comes_after_a_grace() -> None:
     probe = Probe(lambda receive, send: anyio.sleep_forever())
     result = await ScriptedServer(probe, GUNICORN).get().leave_after(1).run()
     assert result.duration == pytest.approx(4)

@@ -27,7 +27,8 @@ import anyio
 import anyio.to_thread
 
 from hesper._asgi.bodies import GRACE, Body
-from hesper._asgi.exchange import Exchange, Receiver, Sender, Sending, caused_by_leaving
+from hesper._asgi.exchange import Exchange, Receiver, Sending
+from hesper._asgi.foreign import Sender, caused_by_leaving
 from hesper._asgi.states import ENDED, ResponseState, next_response_state
 from hesper._concurrency import (
     Child,
@@ -234,9 +235,8 @@ class Bridge:
         try:
             while not self._ended:  # told by the app's task itself: one turn sooner than its end
                 await self._wait_news()
-        except BaseException as exc:
-            if isinstance(exc, cancelled_type()):
-                await wait_at_most(child, GRACE)  # for its cleanup and its background work
+        except cancelled_type():
+            await wait_at_most(child, GRACE)  # for its cleanup and its background work
             self._cancel()
             raise
         finally:
@@ -254,23 +254,21 @@ class BridgeBody(Body):
     Whoever reads ``content`` gets bytes.
     """
 
-    __slots__ = ("bridge", "touched")
+    __slots__ = ("bridge",)
 
     def __init__(self, bridge: Bridge) -> None:
-        super().__init__(_Messages(bridge), "utf-8")
+        super().__init__(_Content(bridge), "utf-8")
         self.bridge = bridge
-        self.touched = False
 
     @property
     def content(self) -> Any:
         """The chunks, for a middleware that looks at them or wraps them."""
-        if not self.touched:
-            self.touched = True
-            self._parts = (_chunks(self.bridge), *self._parts)
+        if len(self._parts) == 1:
+            self.start()
         return self._parts[0]
 
     async def send(self, exchange: Exchange, start: Message) -> None:
-        if self.touched or len(self._parts) > 1:
+        if len(self._parts) > 1:
             await super().send(exchange, start)
             return
         # No generator of a user is in between, so no grace is needed: stopping does not wait.
@@ -294,22 +292,16 @@ class BridgeBody(Body):
         await self.bridge.finish()
 
 
-class _Messages:
-    """The messages after the start, as an iterator that stops its app when it is closed."""
+class _Content:
+    """What comes after the start: its chunks, if somebody iterates; closing it stops the app."""
 
     __slots__ = ("_bridge",)
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
 
-    def __aiter__(self) -> AsyncIterator[Message]:
-        return self
-
-    async def __anext__(self) -> Message:
-        message = await self._bridge.next_message()
-        if message is None:
-            raise StopAsyncIteration
-        return message
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return _chunks(self._bridge)
 
     async def aclose(self) -> None:
         self._bridge.stop()

@@ -17,18 +17,11 @@ from typing import Any, ClassVar
 import anyio
 
 from hesper._asgi.bodies import GRACE, Body, close_unused
-from hesper._asgi.exchange import (
-    Exchange,
-    Receiver,
-    Sender,
-    Sending,
-    caused_by_leaving,
-    close_exchange,
-    open_exchange,
-)
+from hesper._asgi.exchange import Exchange, Receiver, Sending, close_exchange, open_exchange
+from hesper._asgi.foreign import Sender, caused_by_leaving
 from hesper._asgi.incoming import Incoming
 from hesper._asgi.states import ENDED, IDLE, STARTED
-from hesper._concurrency import _get_running_loop, cancelled_type, outlast
+from hesper._concurrency import cancelled_type, outlast, running_loop
 from hesper.exceptions import ClientDisconnect, UsageError
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -113,7 +106,7 @@ async def conduct(
             and not exchange.background
             and not answer._deferred
             and exchange._incoming is None
-            and _get_running_loop() is not None
+            and running_loop() is not None
         ):
             # What _send_whole does, for a request that nobody looked at twice: the calls between
             # would take longer than the sends (0.4 µs).

@@ -22,7 +22,7 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import quote
 
-from hesper._asgi.exchange import caused_by_leaving
+from hesper._asgi.foreign import caused_by_leaving
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = getLogger("hesper.access")

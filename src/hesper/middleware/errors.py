@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dis import Positions
 from typing import Any
 
-from hesper._asgi.exchange import caused_by_leaving
+from hesper._asgi.foreign import caused_by_leaving
 from hesper._concurrency import run_in_thread
 from hesper._stack import serve, stack_of
 from hesper.middleware._debug_page import (
