@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -175,7 +176,7 @@ def _stack(awaited: Any) -> str:
             (awaited,) = gc.get_referents(awaited)
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
         if frame is not None:
-            path = "/".join(Path(frame.f_code.co_filename).parts[-2:])
+            path = _relative(frame.f_code.co_filename)
             places.append(f"{path}:{frame.f_lineno} {frame.f_code.co_name}")
         awaited = (
             (frame is not None and frame.f_locals.get("steps"))
@@ -183,3 +184,11 @@ def _stack(awaited: Any) -> str:
             or getattr(awaited, "gi_yieldfrom", None)
         )
     return " > ".join(places)
+
+
+def _relative(filename: str) -> str:
+    """A file's path from its package on."""
+    for path in sorted(sys.path, key=len, reverse=True):
+        if path and filename.startswith(path + os.sep):
+            return filename[len(path) + 1 :]
+    return filename

@@ -116,6 +116,12 @@ def test_multidicts_of_other_classes_and_dicts_are_never_equal() -> None:
         hash(QueryParams())
 
 
+def test_setdefault_leaves_a_key_that_is_there() -> None:
+    items = MultiDict([("a", "1"), ("a", "2")])
+    assert (items.setdefault("a", "3"), items.setdefault("b", "4")) == ("2", "4")
+    assert items.multi_items() == [("a", "1"), ("a", "2"), ("b", "4")]
+
+
 def test_popitem_of_an_empty_multidict_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         MultiDict().popitem()
