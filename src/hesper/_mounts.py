@@ -11,10 +11,11 @@ from typing import Any
 
 from hesper._asgi.lifespan import Child, ForeignLifespan, state_of
 from hesper._base_route import BaseRoute, Match, NoMatchFound
+from hesper._build import build
 from hesper._host import parse_host_header
 from hesper._paths import Pattern, compile_path, replace_params
 from hesper._routes import convert_params
-from hesper._stack import Face, build, descend, descend_socket, folds, stack_of
+from hesper._stack import Face, descend, descend_socket, folds, stack_of
 from hesper._utils import get_route_path
 from hesper.datastructures import Headers, URLPath
 from hesper.exceptions import UsageError

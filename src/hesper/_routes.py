@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from hesper._base_route import BaseRoute, Match, NoMatchFound
+from hesper._build import build
 from hesper._endpoints import (
     endpoint_handler,
     function_of,
@@ -18,7 +19,7 @@ from hesper._endpoints import (
     socket_handler,
 )
 from hesper._paths import Pattern, compile_path, replace_params
-from hesper._stack import Face, Stack, build, stack_of
+from hesper._stack import Face, Stack, stack_of
 from hesper._utils import get_route_path
 from hesper.convertors import Convertor
 from hesper.datastructures import URLPath

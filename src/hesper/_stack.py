@@ -12,9 +12,8 @@ The rules:
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import anyio
@@ -25,9 +24,6 @@ from hesper._asgi.http import Handler, OnError, check_answer, conduct, drive
 from hesper._asgi.websocket import SocketExchange, conduct_socket
 from hesper._concurrency import cancelled_type, deliver_again
 from hesper._response import Response
-from hesper._utils import is_async_callable
-from hesper.exceptions import UsageError
-from hesper.middleware import Middleware, MiddlewareEntry
 from hesper.middleware.exceptions import ExceptionHandlers
 from hesper.requests import Request, request_over
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
@@ -162,85 +158,6 @@ def wrap(dispatch: DispatchFunction, inner: Stack) -> Stack:
     return Stack(http, inner.websocket, inner.other)
 
 
-def build(middleware: Iterable[MiddlewareEntry], inner: Stack) -> Stack:
-    """Wrap a stack in a list of middleware; the first is the outermost.
-
-    Raises:
-        UsageError: an entry is not one.
-    """
-    for entry in reversed(check_middleware(middleware)):
-        function = _function_of(entry)
-        if function is not None:
-            inner = wrap(function, inner)
-            continue
-        app = entry.cls(Face(inner), *entry.args, **entry.kwargs)
-        if not callable(app):
-            raise UsageError(
-                f"Expected the middleware {entry!r} to make an ASGI app, got {app!r}: "
-                "it is called as cls(app, *args, **kwargs) and returns what stands around app."
-            )
-        inner = stack_of(app)
-    return inner
-
-
-def check_middleware(middleware: Iterable[MiddlewareEntry] | None) -> list[Any]:
-    """A list of middleware, as early as its mistakes can be seen.
-
-    Raises:
-        UsageError: an entry is not one.
-    """
-    entries = list(middleware or ())
-    for entry in entries:
-        _function_of(entry)
-    return entries
-
-
-def _function_of(entry: MiddlewareEntry) -> DispatchFunction | None:
-    """The dispatch function that an entry is; None if it is a class and its arguments."""
-    if not isinstance(entry, Middleware):
-        return check_dispatch(entry)
-    cls: Any = entry.cls
-    inner = cls
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    # A class with an async __call__ looks as if it were async itself.
-    if inspect.isclass(inner) or not is_async_callable(inner):
-        return None
-    return check_dispatch(cls, *entry.args, **entry.kwargs)
-
-
-def check_dispatch(function: Any, *args: Any, **kwargs: Any) -> DispatchFunction:
-    """``function`` itself, if it can be a middleware.
-
-    Raises:
-        UsageError: it cannot, and what to do.
-    """
-    name = getattr(function, "__qualname__", repr(function))
-    if inspect.isclass(function):
-        raise UsageError(
-            f"Expected a middleware, got the class {name}: write Middleware({name}, ...)."
-        )
-    if args or kwargs:
-        raise UsageError(
-            f"Expected Middleware(cls, ...), got the function {name} with arguments: "
-            "put the function itself into the list, or bind them with functools.partial."
-        )
-    if not is_async_callable(function):
-        raise UsageError(
-            f"Expected `async def {name}(request, call_next)`, got {function!r}, which is not "
-            "async: a middleware awaits call_next. Write `async def`."
-        )
-    try:
-        inspect.signature(function).bind(None, None)
-    except TypeError:
-        raise UsageError(
-            f"Expected `async def {name}(request, call_next)`, got {function!r}, which does not "
-            "take two arguments."
-        ) from None
-    dispatch: DispatchFunction = function
-    return dispatch
-
-
 _without_app = ExceptionHandlers({})
 
 
@@ -259,6 +176,15 @@ async def answer_socket_error(websocket: WebSocket, exc: Exception) -> bool:
         answer = _without_app.answer_socket
     answered: bool = await answer(websocket, exc)
     return answered
+
+
+async def answer_failure(request: Request, exc: Exception) -> Response:
+    """The 500 that the app around the request would give outside of all its middleware, for one
+    that has to be on every response; raises ``exc`` where there is no such app."""
+    answer = getattr(request.scope.get("app"), "_on_error", None)
+    if answer is None:
+        raise exc
+    return await _settle(await answer(request, exc), request)
 
 
 FOUND_BELOW = ("endpoint", "route", "path_params")

@@ -16,15 +16,8 @@ from hesper._asgi.foreign import caused_by_leaving
 from hesper._asgi.http import Handler, conduct, drive
 from hesper._asgi.lifespan import OwnLifespan, as_context
 from hesper._asgi.websocket import conduct_socket
-from hesper._stack import (
-    Face,
-    Stack,
-    build,
-    check_middleware,
-    descend,
-    descend_socket,
-    stack_of,
-)
+from hesper._build import build, check_middleware
+from hesper._stack import Face, Stack, descend, descend_socket, stack_of
 from hesper.datastructures import State, URLPath
 from hesper.exceptions import ClientDisconnect, UsageError
 from hesper.middleware import Middleware, MiddlewareEntry

@@ -11,6 +11,7 @@ from typing import Any
 
 from hesper._asgi.lifespan import Child, OwnLifespan, as_context, serve_lifespan
 from hesper._base_route import BaseRoute, Match, NoMatchFound
+from hesper._build import build, check_middleware
 from hesper._endpoints import get_name, refuse, request_response, websocket_session
 from hesper._mounts import Host, Mount
 from hesper._paths import Matches, PathTable, compile_path, replace_params
@@ -20,7 +21,7 @@ from hesper._routes import (
     WebSocketRoute,
     method_not_allowed,
 )
-from hesper._stack import Foreign, Stack, build, check_middleware, serve
+from hesper._stack import Foreign, Stack, serve
 from hesper._utils import get_route_path
 from hesper.datastructures import URL, URLPath
 from hesper.exceptions import HTTPException, UsageError

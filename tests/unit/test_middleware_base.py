@@ -148,3 +148,40 @@ def test_dispatch_func_is_what_is_called() -> None:
     assert middleware.dispatch_func == middleware.dispatch
     assert BaseHTTPMiddleware(raw_app, dispatch=mark).dispatch_func is mark
     assert middleware.app is raw_app
+
+
+class Counting(BaseHTTPMiddleware):
+    """Looks at WebSockets too."""
+
+    def __init__(self, app: Any) -> None:
+        super().__init__(app)
+        self.log: list[str] = []
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        self.log.append("request")
+        return await call_next(request)
+
+    async def dispatch_websocket(self, websocket: WebSocket, call_next: Any) -> None:
+        self.log.append("begins")
+        try:
+            await call_next(websocket)
+        finally:
+            self.log.append("ends")
+
+
+async def test_one_that_overrides_dispatch_websocket_stands_around_websockets() -> None:
+    app = Counting(Router([WebSocketRoute("/", greet), Route("/", show)]))
+    assert (await connect(app)).accepted
+    assert await text_of(app) == "shown"
+    assert app.log == ["begins", "ends", "request"]
+
+
+async def test_around_a_foreign_app_it_stands_around_its_websockets() -> None:
+    async def foreign(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.close", "code": 3001})
+
+    app = Counting(foreign)
+    result = await connect(app)
+    assert not result.accepted
+    assert app.log == ["begins", "ends"]

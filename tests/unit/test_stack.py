@@ -6,16 +6,8 @@ from typing import Any
 import pytest
 
 from hesper._asgi.bridge import Bridge
-from hesper._stack import (
-    BridgedResponse,
-    Face,
-    Foreign,
-    Stack,
-    build,
-    check_middleware,
-    folds,
-    stack_of,
-)
+from hesper._build import build, check_middleware
+from hesper._stack import BridgedResponse, Face, Foreign, Stack, folds, stack_of
 from hesper.applications import Hesper
 from hesper.exceptions import HTTPException, UsageError, WebSocketException
 from hesper.middleware import Middleware
@@ -631,3 +623,31 @@ async def test_a_socket_error_without_an_app_has_the_default_answers() -> None:
     assert (result.status, result.raised) == (403, None)
     error = LookupError()
     assert (await connect(failing(error, False))).raised is error
+
+
+# -- a response for every failure --------------------------------------------------------------------
+
+
+async def seal(request: Request, call_next: Any) -> Response:
+    try:
+        response: Response = await call_next(request)
+    except Exception as exc:
+        response = await answer_failure(request, exc)
+    response.headers["x-seal"] = "on"
+    return response
+
+
+async def fail(request: Request) -> Response:
+    raise ValueError("in the endpoint")
+
+
+async def test_a_middleware_can_have_the_500_that_the_app_would_give() -> None:
+    result = await ask(Hesper(routes=[Route("/", fail)], middleware=[seal]))
+    assert (result.status, result.headers["x-seal"]) == (500, "on")
+    assert isinstance(result.raised, ValueError)  # the server logs it, once
+
+
+async def test_without_an_app_there_is_no_such_500() -> None:
+    app = BaseHTTPMiddleware(Router([Route("/", fail)]), dispatch=seal)
+    result = await ask(app)
+    assert (result.status, type(result.raised)) == (None, ValueError)
