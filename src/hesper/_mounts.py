@@ -20,6 +20,7 @@ from hesper._utils import get_route_path
 from hesper.datastructures import Headers, URLPath
 from hesper.exceptions import UsageError
 from hesper.middleware import MiddlewareEntry
+from hesper.middleware.body_limit import limited
 from hesper.requests import Request
 from hesper.types import ASGIApp, Receive, Scope, Send
 from hesper.websockets import WebSocket
@@ -122,6 +123,7 @@ class Mount(_Below, ours=True):
         routes: routes for a new router, instead of an app.
         name: the app's routes are found by "name:theirs".
         middleware: for this app alone.
+        max_body_size: bytes that a request's body may have, in place of the limit around.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Mount(_Below, ours=True):
         name: str | None = None,
         *,
         middleware: Sequence[MiddlewareEntry] | None = None,
+        max_body_size: int | None = None,
     ) -> None:
         if path and not path.startswith("/"):
             raise UsageError(f"Routed paths must start with '/': write {'/' + path!r}.")
@@ -144,7 +147,7 @@ class Mount(_Below, ours=True):
             from hesper.routing import Router
 
             app = Router(routes=routes)
-        self._put_below(app, middleware)
+        self._put_below(app, limited(max_body_size, middleware))
         self._named = name is not None
         self.name = name
         pattern = self.path + "/{path:path}"

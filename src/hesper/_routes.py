@@ -25,6 +25,7 @@ from hesper.convertors import Convertor
 from hesper.datastructures import URLPath
 from hesper.exceptions import HTTPException, UsageError
 from hesper.middleware import MiddlewareEntry
+from hesper.middleware.body_limit import limited
 from hesper.requests import Request
 from hesper.types import ASGIApp, Receive, Scope, Send
 from hesper.websockets import WebSocket
@@ -84,6 +85,7 @@ class Route(PathRoute, ours=True):
         name: for ``url_for``; by default the endpoint's.
         include_in_schema: whether ``hesper.schemas`` describes it.
         middleware: for this route alone, inside that of the application.
+        max_body_size: bytes that a request's body may have, in place of the limit around.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Route(PathRoute, ours=True):
         name: str | None = None,
         include_in_schema: bool = True,
         middleware: Sequence[MiddlewareEntry] | None = None,
+        max_body_size: int | None = None,
     ) -> None:
         self._compile(path)
         self.endpoint = endpoint
@@ -109,7 +112,7 @@ class Route(PathRoute, ours=True):
             if "GET" in self.methods:
                 self.methods.add("HEAD")
         stack = Stack(endpoint_handler(endpoint), not_a_socket, no_lifespan)
-        self.app = Face(build(middleware or (), stack))
+        self.app = Face(build(limited(max_body_size, middleware), stack))
 
     @property
     def app(self) -> ASGIApp:

@@ -21,6 +21,7 @@ from hesper._stack import Face, Stack, descend, descend_socket, stack_of
 from hesper.datastructures import State, URLPath
 from hesper.exceptions import ClientDisconnect, UsageError
 from hesper.middleware import Middleware, MiddlewareEntry
+from hesper.middleware.body_limit import limited
 from hesper.middleware.errors import ServerErrorMiddleware
 from hesper.middleware.exceptions import ExceptionHandlers
 from hesper.requests import Request, request_over
@@ -46,6 +47,8 @@ class Hesper:
             raised into the server afterwards, which logs it.
         lifespan: an async context manager function that is given the application; what it yields
             becomes the state of every request. Lifespans of mounted apps run inside of it.
+        max_body_size: bytes that a request's body may have, else 413; a router, mount or route may
+            have its own. None for no limit.
 
     An application can be changed until it serves its first request or lifespan.
     """
@@ -57,9 +60,12 @@ class Hesper:
         middleware: Sequence[MiddlewareEntry] | None = None,
         exception_handlers: Mapping[Any, ExceptionHandler] | None = None,
         lifespan: Lifespan[AppT] | None = None,
+        *,
+        max_body_size: int | None = None,
     ) -> None:
         self.debug = debug
         self.state = State()
+        self.max_body_size = max_body_size
         self.router = Router(routes, lifespan=as_context(lifespan, stacklevel=3))
         self.exception_handlers: dict[Any, ExceptionHandler] = dict(exception_handlers or {})
         self.user_middleware: list[MiddlewareEntry] = check_middleware(middleware)
@@ -72,7 +78,10 @@ class Hesper:
 
     def build_middleware_stack(self) -> ASGIApp:
         """The middleware around the router, as an ASGI app. Called once, when the app is frozen."""
-        return Face(build(self.user_middleware, self.router._fold()))
+        return Face(build(self._around(), self.router._fold()))
+
+    def _around(self) -> list[MiddlewareEntry]:
+        return limited(self.max_body_size, self.user_middleware)
 
     def _freeze(self) -> Stack:
         if self.middleware_stack is None:

@@ -26,6 +26,7 @@ from hesper._utils import get_route_path
 from hesper.datastructures import URL, URLPath
 from hesper.exceptions import HTTPException, UsageError
 from hesper.middleware import MiddlewareEntry
+from hesper.middleware.body_limit import limited
 from hesper.requests import Request
 from hesper.responses import RedirectResponse
 from hesper.types import ASGIApp, Lifespan, Receive, Scope, Send
@@ -58,6 +59,7 @@ class Router:
         lifespan: an async context manager function that is given the app; what it yields becomes
             the state of every request.
         middleware: for this router alone.
+        max_body_size: bytes that a request's body may have, in place of the limit around.
     """
 
     def __init__(
@@ -68,12 +70,13 @@ class Router:
         lifespan: Lifespan[Any] | None = None,
         *,
         middleware: Sequence[MiddlewareEntry] | None = None,
+        max_body_size: int | None = None,
     ) -> None:
         self.routes = [] if routes is None else list(routes)
         self.redirect_slashes = redirect_slashes
         self.default: ASGIApp = self.not_found if default is None else default
         self.lifespan_context = as_context(lifespan, stacklevel=3)
-        self._middleware = check_middleware(middleware)
+        self._middleware = check_middleware(limited(max_body_size, middleware))
         self._stack: Stack | None = None
 
     @property

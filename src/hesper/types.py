@@ -48,10 +48,10 @@ StatefulLifespan = Callable[[AppType], AbstractAsyncContextManager[Mapping[str, 
 Lifespan = StatelessLifespan[AppType] | StatefulLifespan[AppType]
 """A lifespan of either kind."""
 
-HTTPExceptionHandler = Callable[["Request", Exception], "Response | Awaitable[Response]"]
-"""Turns an exception into the response to a request."""
+HTTPExceptionHandler = Callable[["Request", Any], "Response | Awaitable[Response]"]
+"""Turns an exception into the response to a request; may be annotated with its class."""
 
-WebSocketExceptionHandler = Callable[["WebSocket", Exception], Awaitable[None]]
+WebSocketExceptionHandler = Callable[["WebSocket", Any], Awaitable[None]]
 """Ends a WebSocket whose endpoint raised."""
 
 ExceptionHandler = HTTPExceptionHandler | WebSocketExceptionHandler

@@ -11,9 +11,10 @@ import hesper.types
 from hesper.types import HTTPReceiveMessage, HTTPResponseStartEvent, ReceiveMessage, SendMessage
 
 ALIASES = (
-    "Scope Message Receive Send ASGIApp AppType Lifespan StatelessLifespan StatefulLifespan "
-    "HTTPExceptionHandler WebSocketExceptionHandler ExceptionHandler"
+    "Scope Message Receive Send ASGIApp AppType Lifespan StatelessLifespan StatefulLifespan"
 ).split()
+
+HANDLERS = "HTTPExceptionHandler WebSocketExceptionHandler ExceptionHandler".split()
 
 SCOPES = {
     "http": (
@@ -77,6 +78,14 @@ def typed_dicts() -> list[Any]:
 @pytest.mark.parametrize("name", ALIASES)
 def test_an_alias_is_the_same_type_as_starlettes(name: str) -> None:
     assert repr(getattr(hesper.types, name)) == repr(getattr(starlette.types, name))
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_an_exception_handler_may_be_annotated_with_its_own_exception(name: str) -> None:
+    """Starlette's aliases ask for ``Exception``, which no handler of ``HTTPException`` is for mypy."""
+    theirs = repr(getattr(starlette.types, name))
+    wider = theirs.replace(", Exception]", ", typing.Any]")
+    assert repr(getattr(hesper.types, name)) == wider != theirs
 
 
 def test_scopes_have_the_keys_of_the_specification() -> None:

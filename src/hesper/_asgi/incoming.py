@@ -31,7 +31,7 @@ from hesper._asgi.states import (
     RequestEvent,
 )
 from hesper._concurrency import Child, Event, Interruptible, checkpoint, new_event, spawn
-from hesper.exceptions import ClientDisconnect, ServerProtocolError, UsageError
+from hesper.exceptions import ClientDisconnect, HTTPException, ServerProtocolError, UsageError
 from hesper.types import Message, Receive, Scope
 
 BUFFER_SIZE = 256 * 1024
@@ -39,6 +39,9 @@ BUFFER_SIZE = 256 * 1024
 
 DISCARD_LIMIT = 64 * 1024 * 1024
 """Bytes of unwanted request body that are read and dropped while a response is under way."""
+
+MAX_DIGITS = 18
+"""Digits of a content length that are read: ``int`` refuses thousands of them, and takes long."""
 
 QUIET_CHECKPOINTS = 8
 """Turns of the loop without news after which ``is_disconnected`` takes the client to be there: two
@@ -62,6 +65,8 @@ class Incoming:
     """The whole body, once somebody has asked for it whole."""
     form: Any = None
     """The body as a form, once somebody has asked for that."""
+    body_limit: int | None = None
+    """Bytes that the body may have; None for no limit."""
     taken = False
     """Whether somebody has begun to take the body as a stream."""
     responding = False
@@ -84,6 +89,7 @@ class Incoming:
     """What the pump waits on while the buffer is full."""
 
     _messages: deque[Message] | None = None
+    _received = 0
     _buffered = 0
     _discarded: int | None = None
     _readers = 0
@@ -171,6 +177,7 @@ class Incoming:
             self._deaf = True
             return
         size = len(message.get("body", b""))
+        self._received += size
         last = not message.get("more_body", False)
         self.state = REQUEST[self.state, RequestEvent.LAST_CHUNK if last else RequestEvent.CHUNK]
         if self._discarded is not None:
@@ -236,8 +243,11 @@ class Incoming:
 
         Raises:
             ClientDisconnect: the client left before the body was complete.
+            HTTPException: 413, it is larger than ``body_limit``.
         """
         self.taken = True
+        if self.body_limit is not None and self.too_large:
+            raise HTTPException(413)
         if not self._messages and not self.complete():
             self._start_pump()  # it may find something at once
         return bool(self._messages) or self.complete()
@@ -288,9 +298,12 @@ class Incoming:
 
         Raises:
             ClientDisconnect: it broke off.
+            HTTPException: 413, it is larger than ``body_limit``.
             UsageError: it was discarded.
             Exception: what a wrapped ``receive`` raised.
         """
+        if self.body_limit is not None and self.too_large:
+            raise HTTPException(413)
         if self.state is CUT:
             raise ClientDisconnect("before the request's body was complete")
         if self._discarded is not None:
@@ -305,6 +318,19 @@ class Incoming:
         if self.closed or self._deaf:
             raise ClientDisconnect("before the request's body was read: the response has ended")
         return False
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the body is larger than ``body_limit``, by what it says or by what has come."""
+        limit = self.body_limit
+        return limit is not None and max(self._received, self._declared()) > limit
+
+    def _declared(self) -> int:
+        # A length that is no number is the server's to refuse, and says nothing.
+        for name, value in self._headers:
+            if name == b"content-length" and value.isdigit():
+                return int(value[:MAX_DIGITS])
+        return 0
 
     def _join(self) -> bytes:
         if self.body is None:  # else another reader woke first
