@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from hesper._asgi.exchange import open_exchange
+from hesper._asgi.exchange import KEY, Exchange, Receiver, open_exchange
 from hesper._asgi.foreign import caused_by_leaving
 from hesper._asgi.http import Handler, conduct, drive
 from hesper._asgi.lifespan import OwnLifespan, as_context
@@ -183,7 +183,10 @@ class Hesper:
             http = self._freeze().http
         kind = scope["type"]
         if kind == "http":
-            exchange = open_exchange(scope, receive, send)
+            if KEY in scope or receive.__class__ is Receiver:
+                exchange = open_exchange(scope, receive, send)
+            else:  # what it does for the outermost app, without the call (0.15 µs)
+                exchange = scope[KEY] = Exchange(scope, receive, send)
             request = request_over(scope, exchange)
             await drive(conduct(http, request, exchange, scope, self._on_error), exchange)
         elif kind == "websocket":

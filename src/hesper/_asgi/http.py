@@ -17,7 +17,14 @@ from typing import Any, ClassVar
 import anyio
 
 from hesper._asgi.bodies import GRACE, Body, close_unused
-from hesper._asgi.exchange import Exchange, Receiver, Sending, close_exchange, open_exchange
+from hesper._asgi.exchange import (
+    KEY,
+    Exchange,
+    Receiver,
+    Sending,
+    close_exchange,
+    open_exchange,
+)
 from hesper._asgi.foreign import Sender, caused_by_leaving
 from hesper._asgi.incoming import Incoming
 from hesper._asgi.states import ENDED, IDLE, STARTED
@@ -136,7 +143,10 @@ async def conduct(
                 await _tidy(exchange)
             exchange.state = ENDED
         finally:
-            close_exchange(exchange, scope)
+            if exchange.outer is None and scope.get(KEY) is exchange:
+                del scope[KEY]  # as close_exchange does, without the call (0.1 µs)
+            else:
+                close_exchange(exchange, scope)
     if exchange.failure is not None:
         failure, exchange.failure = exchange.failure, None
         raise failure
