@@ -165,3 +165,12 @@ class HTTPConnection(Mapping[str, Any], Generic[StateT]):
         path = router.url_path_for(name, **path_params)
         url: URL = path.make_absolute_url(base_url=self.base_url)
         return url
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> str:
+        """As ``url_for``, without scheme and host: right behind any proxy, and for ``Host`` routes
+        only as long as the client stays at that host.
+
+        Raises:
+            NoMatchFound, UsageError: as ``url_for``.
+        """
+        return self.url_for(name, **path_params).path

@@ -17,17 +17,17 @@ class UnsatisfiableRange(ValueError):
     """A `Range` field of which no range lies within the content. Answer 416.
 
     Args:
-        size: the length of the content in bytes.
+        max_size: the length of the content in bytes.
     """
 
-    def __init__(self, size: int) -> None:
-        super().__init__(f"No requested range lies within the {size} bytes of the content.")
-        self.size = size
+    def __init__(self, max_size: int) -> None:
+        super().__init__(f"No requested range lies within the {max_size} bytes of the content.")
+        self.max_size = max_size
 
     @property
     def content_range(self) -> str:
         """The `Content-Range` value that a 416 carries (RFC 9110 section 14.4)."""
-        return f"bytes */{self.size}"
+        return f"bytes */{self.max_size}"
 
 
 def parse_range(header: str, size: int, max_ranges: int = 100) -> list[tuple[int, int]] | None:

@@ -13,17 +13,20 @@ The rules:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import anyio
 
 from hesper._asgi.bridge import Bridge, BridgeBody
 from hesper._asgi.exchange import open_exchange
+from hesper._asgi.foreign import caused_by_leaving
 from hesper._asgi.http import Handler, OnError, check_answer, conduct, drive
 from hesper._asgi.websocket import SocketExchange, conduct_socket
 from hesper._concurrency import cancelled_type, deliver_again
 from hesper._response import Response
+from hesper.exceptions import ClientDisconnect
 from hesper.middleware.exceptions import ExceptionHandlers
 from hesper.requests import Request, request_over
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
@@ -161,21 +164,71 @@ def wrap(dispatch: DispatchFunction, inner: Stack) -> Stack:
 _without_app = ExceptionHandlers({})
 
 
+HANDLERS = "hesper.exception_handlers"
+"""Where the handlers of the routers that a scope is in stand, the innermost first."""
+
+
 async def answer_error(request: Request, exc: Exception) -> Any:
-    """The answer of the handlers of the app that the request is in; raises ``exc`` without one."""
+    """The answer of the handlers of the routers and the app that the request is in; raises ``exc``
+    without one."""
+    for handlers in request.scope.get(HANDLERS, ()):
+        if handlers.has_own(exc) and not _only_says_left(request, exc):
+            return await handlers.answer(request, exc)
     answer = getattr(request.scope.get("app"), "_answer_error", None)
     if answer is not None:
         return await answer(request, exc)
     return await _without_app.answer(request, exc)
 
 
+def _only_says_left(request: Request, exc: Exception) -> bool:
+    """Whether it is the client's leaving in other words, which are no error to handle."""
+    if isinstance(exc, ClientDisconnect):
+        return False
+    return request._exchange.disconnected and caused_by_leaving(exc)
+
+
 async def answer_socket_error(websocket: WebSocket, exc: Exception) -> bool:
-    """Let a handler of the app that the socket is in end it; False if there is none."""
+    """Let a handler of the routers and the app that the socket is in end it; False without one."""
+    for handlers in websocket.scope.get(HANDLERS, ()):
+        if handlers.has_own(exc):
+            ended: bool = await handlers.answer_socket(websocket, exc)
+            return ended
     answer = getattr(websocket.scope.get("app"), "_answer_socket_error", None)
     if answer is None:
         answer = _without_app.answer_socket
     answered: bool = await answer(websocket, exc)
     return answered
+
+
+def with_handlers(handlers: ExceptionHandlers, inner: Stack) -> Stack:
+    """A stack whose errors ``handlers`` are asked for first."""
+
+    async def http(request: Request) -> Any:
+        with _asked_first(handlers, request.scope):
+            try:
+                return await inner.http(request)
+            except Exception as exc:
+                return await answer_error(request, exc)
+
+    async def websocket(websocket: WebSocket) -> None:
+        with _asked_first(handlers, websocket.scope):
+            try:
+                await inner.websocket(websocket)
+            except Exception as exc:
+                if not await answer_socket_error(websocket, exc):
+                    raise
+
+    return Stack(http, websocket, inner.other)
+
+
+@contextmanager
+def _asked_first(handlers: ExceptionHandlers, scope: Scope) -> Iterator[None]:
+    outer = scope.get(HANDLERS, ())
+    scope[HANDLERS] = (handlers, *outer)
+    try:
+        yield
+    finally:
+        scope[HANDLERS] = outer  # a router shares its scope with the app around it
 
 
 async def answer_failure(request: Request, exc: Exception) -> Response:

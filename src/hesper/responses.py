@@ -7,10 +7,13 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mappin
 from typing import Any
 from urllib.parse import quote
 
+from hesper._asgi.bodies import Body
 from hesper._file_response import FileResponse, MalformedRangeHeader, RangeNotSatisfiable
+from hesper._headers import encode_header
 from hesper._response import Response
 from hesper.concurrency import iterate_in_threadpool
 from hesper.datastructures import URL
+from hesper.types import Message, Scope
 
 __all__ = [
     "AsyncContentStream",
@@ -80,11 +83,37 @@ class RedirectResponse(Response):
         )
 
 
+Trailers = Callable[[], Mapping[str, str]]
+"""Gives header fields to send behind a body."""
+
+
+class TrailersBody(Body):
+    """A body with header fields behind it."""
+
+    __slots__ = ("_trailers", "sent")
+
+    def __init__(self, content: AsyncIterable[Any], charset: str, trailers: Trailers) -> None:
+        super().__init__(content, charset)
+        self._trailers = trailers
+        self.sent = False
+        """Whether the server can send them."""
+
+    @property
+    def late(self) -> list[Message]:
+        if not self.sent:
+            return []
+        fields = [encode_header(name, value) for name, value in self._trailers().items()]
+        return [{"type": "http.response.trailers", "headers": fields, "more_trailers": False}]
+
+
 class StreamingResponse(Response):
     """A body that is produced while it is sent.
 
     Args:
         content: an async iterable of str or bytes, or a sync one, which is run in worker threads.
+        trailers: called after the last chunk, gives header fields to send behind the body, such as
+            a checksum (RFC 9110 section 6.5). Not called where the server has no trailers (ASGI
+            extension "http.response.trailers"), nor if the body broke off.
 
     The iterable is closed exactly once (``aclose()`` or ``close()``), in the task that iterated it,
     also if it was never begun. When the client leaves, an async one is cancelled where it waits and
@@ -92,6 +121,7 @@ class StreamingResponse(Response):
     """
 
     _sized = False
+    _with_trailers: TrailersBody | None = None
 
     def __init__(
         self,
@@ -100,12 +130,27 @@ class StreamingResponse(Response):
         headers: Mapping[str, str] | None = None,
         media_type: str | None = None,
         background: Callable[[], Awaitable[None]] | None = None,
+        *,
+        trailers: Trailers | None = None,
     ) -> None:
         self.status_code = status_code
         if media_type is not None:
             self.media_type = media_type
         self.background = background
-        self.body_iterator = (
-            content if isinstance(content, AsyncIterable) else iterate_in_threadpool(content)
-        )
+        chunks = content if isinstance(content, AsyncIterable) else iterate_in_threadpool(content)
+        if trailers is None:
+            self.body_iterator = chunks
+        else:
+            self._body = self._with_trailers = TrailersBody(chunks, self.charset, trailers)
+            self._deferred = True
         self.init_headers(headers)
+
+    async def _resolve(self, scope: Scope) -> None:
+        if self._with_trailers is not None:
+            self._with_trailers.sent = "http.response.trailers" in scope.get("extensions", {})
+
+    def _start_message(self) -> Message:
+        start = super()._start_message()
+        if self._with_trailers is not None and self._with_trailers.sent:
+            start["trailers"] = True
+        return start

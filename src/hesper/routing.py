@@ -6,7 +6,7 @@ changed. The order of declaration decides between routes that overlap.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from hesper._asgi.lifespan import Child, OwnLifespan, as_context, serve_lifespan
@@ -15,24 +15,28 @@ from hesper._build import build, check_middleware
 from hesper._endpoints import get_name, refuse, request_response, websocket_session
 from hesper._mounts import Host, Mount
 from hesper._paths import Matches, PathTable, compile_path, replace_params
+from hesper._paths.templates import PARAM_FORMAT_REGEX, PARAM_REGEX
 from hesper._routes import (
     PathRoute,
     Route,
     WebSocketRoute,
     method_not_allowed,
 )
-from hesper._stack import Foreign, Stack, serve
+from hesper._stack import Foreign, Stack, serve, with_handlers
 from hesper._utils import get_route_path
 from hesper.datastructures import URL, URLPath
 from hesper.exceptions import HTTPException, UsageError
 from hesper.middleware import MiddlewareEntry
 from hesper.middleware.body_limit import limited
+from hesper.middleware.exceptions import ExceptionHandlers
 from hesper.requests import Request
 from hesper.responses import RedirectResponse
-from hesper.types import ASGIApp, Lifespan, Receive, Scope, Send
+from hesper.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
 from hesper.websockets import WebSocket, WebSocketClose
 
 __all__ = [
+    "PARAM_FORMAT_REGEX",
+    "PARAM_REGEX",
     "BaseRoute",
     "Host",
     "Match",
@@ -60,6 +64,8 @@ class Router:
             the state of every request.
         middleware: for this router alone.
         max_body_size: bytes that a request's body may have, in place of the limit around.
+        exception_handlers: by status code or exception class, ``handler(request, exc)``; asked
+            before the app's, for what is raised in this router and its middleware.
     """
 
     def __init__(
@@ -71,12 +77,15 @@ class Router:
         *,
         middleware: Sequence[MiddlewareEntry] | None = None,
         max_body_size: int | None = None,
+        exception_handlers: Mapping[Any, ExceptionHandler] | None = None,
     ) -> None:
         self.routes = [] if routes is None else list(routes)
         self.redirect_slashes = redirect_slashes
         self.default: ASGIApp = self.not_found if default is None else default
         self.lifespan_context = as_context(lifespan, stacklevel=3)
         self._middleware = check_middleware(limited(max_body_size, middleware))
+        self._handlers = ExceptionHandlers(exception_handlers or {}, server_errors=False)
+        self._handles_errors = bool(exception_handlers)
         self._stack: Stack | None = None
 
     @property
@@ -98,7 +107,8 @@ class Router:
     def _fold(self) -> Stack:
         if self._stack is None:
             own = Stack(self._answer, self._answer_socket, self.lifespan)
-            self._stack = build(self._middleware, own)
+            stack = build(self._middleware, own)
+            self._stack = with_handlers(self._handlers, stack) if self._handles_errors else stack
         return self._stack
 
     def _lookup(self, path: str) -> Matches:

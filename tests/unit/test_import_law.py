@@ -25,7 +25,7 @@ LAYERS = {
     MESSAGES: "background _connection _response _file_body _file_response responses requests websockets"
     " formparsers _form_rules _spools _urlencoded",
     APPLICATIONS: "applications cli _cli",
-    TESTING: "testing testclient demo",
+    TESTING: "testing testclient _testclient demo",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 """Everything else is composition."""

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 import hesper._response
 import hesper.responses
+from hesper.applications import Hesper
 from hesper.datastructures import URL
 from hesper.exceptions import UsageError
+from hesper.requests import Request
 from hesper.responses import (
     JSONResponse,
     PlainTextResponse,
@@ -22,6 +24,7 @@ from hesper.responses import (
     Response,
     StreamingResponse,
 )
+from hesper.routing import Route
 from hesper.testing import Dialect, Result, ScriptedServer
 from hesper.types import ASGIApp, Receive, Scope, Send
 
@@ -439,3 +442,75 @@ async def test_a_body_that_was_never_begun_is_closed() -> None:
 
     assert (await request(app)).body == b"instead"
     assert inner.closed == 1
+
+
+# -- trailers --------------------------------------------------------------------------------------
+
+
+async def counted(size: list[int]) -> AsyncIterator[bytes]:
+    for chunk in (b"one", b"two"):
+        size[0] += len(chunk)
+        yield chunk
+
+
+def with_trailers(sizes: list[int] | None = None) -> StreamingResponse:
+    size = [0] if sizes is None else sizes
+    return StreamingResponse(counted(size), trailers=lambda: {"X-Size": str(size[0])})
+
+
+TRAILERS = "http.response.trailers"
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+async def test_trailers_follow_the_body_and_know_what_it_was(depth: int) -> None:
+    async def pass_on(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        return response
+
+    async def endpoint(request: Request) -> Response:
+        return with_trailers()
+
+    app = Hesper(routes=[Route("/", endpoint)], middleware=[pass_on] * depth)
+    result = await ScriptedServer(app).request("GET", "/", extensions=[TRAILERS]).run()
+    messages = [sent.message for sent in result.sent]
+    assert messages[0]["trailers"] is True
+    assert messages[-2] == {"type": "http.response.body", "body": b"", "more_body": False}
+    assert messages[-1] == {
+        "type": TRAILERS,
+        "headers": [(b"x-size", b"6")],
+        "more_trailers": False,
+    }
+    assert (result.complete, result.violations) == (True, [])
+
+
+async def test_a_server_without_trailers_gets_the_body_alone() -> None:
+    result = await request(with_trailers())
+    assert "trailers" not in result.sent[0].message
+    assert (result.text, result.complete, result.violations) == ("onetwo", True, [])
+
+
+async def test_a_response_whose_trailers_fail_is_not_complete() -> None:
+    def fail() -> Mapping[str, str]:
+        raise ValueError("no sum")
+
+    response = StreamingResponse(counted([0]), trailers=fail)
+    result = await ScriptedServer(response).request("GET", "/", extensions=[TRAILERS]).run()
+    assert isinstance(result.raised, ValueError)
+    assert result.complete is False
+
+
+async def test_a_client_that_leaves_gets_no_trailers() -> None:
+    called: list[str] = []
+
+    def trailers() -> Mapping[str, str]:
+        called.append("called")
+        return {}
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"one"
+        await anyio.sleep_forever()
+
+    response = StreamingResponse(chunks(), trailers=trailers)
+    script = ScriptedServer(response).request("GET", "/", extensions=[TRAILERS])
+    result = await script.leave_at_message(2).run()
+    assert (result.raised, called) == (None, [])

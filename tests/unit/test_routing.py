@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import hesper.routing
 from hesper.applications import Hesper
-from hesper.exceptions import HesperDeprecationWarning, UsageError
+from hesper.exceptions import HesperDeprecationWarning, HTTPException, UsageError
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response
 from hesper.routing import (
@@ -619,3 +619,119 @@ def test_the_known_names_are_there() -> None:
         if getattr(starlette.routing.__dict__[name], "__module__", "") == "starlette.routing":
             if not name.startswith("_"):
                 assert hasattr(hesper.routing, name), name
+
+
+# Handlers of a router's own.
+
+
+class Odd(Exception):
+    pass
+
+
+async def raise_odd(request: Request) -> Response:
+    raise Odd("odd")
+
+
+async def not_here(request: Request) -> Response:
+    raise HTTPException(404)
+
+
+def says(text: str) -> Any:
+    async def handler(request: Request, exc: Exception) -> Response:
+        return PlainTextResponse(f"{text} {type(exc).__name__}", status_code=418)
+
+    return handler
+
+
+async def pass_on(request: Request, call_next: Any) -> Response:
+    response: Response = await call_next(request)
+    response.headers["x-passed"] = "on"
+    return response
+
+
+def with_routers(**options: Any) -> Hesper:
+    inner = Router(
+        [Route("/odd", raise_odd), Route("/missing", not_here)],
+        exception_handlers={Odd: says("inner")},
+        middleware=[pass_on],
+    )
+    return Hesper(routes=[Mount("/in", app=inner), Route("/odd", raise_odd)], **options)
+
+
+async def test_a_routers_handlers_are_asked_before_the_apps_and_inside_its_middleware() -> None:
+    app = with_routers(exception_handlers={Odd: says("app"), 404: says("app")})
+    result = await ask(app, "/in/odd")
+    assert (result.text, result.headers["x-passed"], result.raised) == ("inner Odd", "on", None)
+    assert (await ask(app, "/in/missing")).text == "app HTTPException"
+    assert (await ask(app, "/odd")).text == "app Odd"
+
+
+async def test_a_routers_handlers_are_not_asked_for_what_is_raised_around_it() -> None:
+    async def odd_after(request: Request, call_next: Any) -> Response:
+        await call_next(request)
+        raise Odd
+
+    app = Hesper(routes=[Route("/odd", raise_odd)], middleware=[odd_after])
+    app.router = Router(app.routes, exception_handlers={Odd: says("router")})
+    assert isinstance((await ask(app, "/odd")).raised, Odd)
+
+
+async def test_of_several_routers_the_innermost_is_asked_first() -> None:
+    innermost = Router([Route("/odd", raise_odd)], exception_handlers={404: says("innermost")})
+    middle = Router([Mount("/b", app=innermost)], exception_handlers={Odd: says("middle")})
+    outer = Router([Mount("/a", app=middle)], exception_handlers={Odd: says("outer")})
+    assert (await ask(outer, "/a/b/odd")).text == "middle Odd"
+    assert (await ask(outer, "/a/b/none")).text == "innermost HTTPException"
+    assert (await ask(outer, "/none")).status == 404
+
+
+async def test_a_routers_handlers_end_websockets() -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        raise Odd
+
+    async def close(websocket: WebSocket, exc: Exception) -> None:
+        await websocket.close(4001)
+
+    routes = [WebSocketRoute("/", endpoint)]
+    for app in (
+        Router(routes, exception_handlers={Odd: close}),
+        Hesper(routes=[Mount("/", app=Router(routes, exception_handlers={Odd: close}))]),
+    ):
+        result = await connect(app)
+        assert (result.raised, result.sent[-1].message["code"]) == (None, 4001)
+    result = await connect(Router(routes, exception_handlers={404: close}))
+    assert isinstance(result.raised, Odd)
+
+
+async def test_a_foreign_error_that_says_that_the_client_left_is_not_handled() -> None:
+    class ClientDisconnected(Exception):
+        pass
+
+    async def foreign(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        raise ClientDisconnected
+
+    calls: list[str] = []
+
+    async def handler(request: Request, exc: Exception) -> Response:
+        calls.append(type(exc).__name__)
+        return PlainTextResponse("handled")
+
+    router = Router(
+        [Mount("/", app=foreign)],
+        exception_handlers={Exception: handler},
+        middleware=[pass_on],
+    )
+    result = await ScriptedServer(router).get().leave_after(0).run()
+    assert (result.raised, calls) == (None, [])
+
+
+async def test_a_path_without_a_host_is_built_within_what_is_mounted() -> None:
+    async def here(request: Request) -> Response:
+        return PlainTextResponse(request.url_path_for("a:here", id=5))
+
+    app = Hesper(routes=[Mount("/a", name="a", routes=[Route("/{id:int}", here, name="here")])])
+    assert await text_of(app, "/a/1") == "/a/5"
+    assert await text_of(app, "/api/a/1", scope={"root_path": "/api"}) == "/api/a/5"

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from functools import partial
 from logging import getLogger
 from types import coroutine
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
 
@@ -44,7 +44,7 @@ class Answer:
     background: Callable[[], Awaitable[None]] | None
     _body: Body | None = None
     """The body that is produced step by step; None if ``body`` is all of it."""
-    _deferred: ClassVar[bool] = False
+    _deferred: bool = False
     """Whether ``_resolve`` has something to do."""
 
     async def _resolve(self, scope: Scope) -> None:

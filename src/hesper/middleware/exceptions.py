@@ -101,6 +101,11 @@ class ExceptionHandlers:
                 self._found[kind] = handler
             return handler
 
+    def has_own(self, exc: Exception) -> bool:
+        """Whether a handler was registered for an exception: not one of the defaults."""
+        handler = self.find(exc)
+        return handler is not None and handler not in self._defaults.values()
+
     def _search(self, kind: type) -> Handler | None:
         """Along the MRO. A default steps back behind a handler for another base of ``kind``."""
         default: type | None = None
