@@ -131,6 +131,9 @@ class HTTPConnection(Mapping[str, Any], Generic[StateT]):
     def session(self) -> dict[str, Any]:
         """The session. Raises UsageError without ``SessionMiddleware``."""
         session: dict[str, Any] = self._from_middleware("session", "SessionMiddleware")
+        mark_accessed = getattr(session, "mark_accessed", None)
+        if mark_accessed is not None:  # another middleware's may be a plain dict
+            mark_accessed()
         return session
 
     @property

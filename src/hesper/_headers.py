@@ -287,6 +287,9 @@ class MutableHeaders(Headers):
 
         Names that are listed already are not listed again; "*" covers all of them.
         """
+        if "vary" not in self:
+            self.append("vary", vary)
+            return
         listed = [name for value in self.getlist("vary") for name in _split_list(value)]
         known = {name.lower() for name in listed}
         added = [name for name in _split_list(vary) if name.lower() not in known]

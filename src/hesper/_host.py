@@ -24,7 +24,7 @@ _MAX_LENGTH = 255 + len(":65535")
 # Possessive, so that no text makes it backtrack.
 _HOST = re.compile(
     r"(?P<host>\[[^\[\]]*+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})++)"
-    r"(?::(?P<port>[0-9]{1,5}))?"
+    r"(?::(?P<port>0*+[1-9][0-9]{0,4}|0++))?"
 )
 _IP_FUTURE = re.compile(r"v[0-9A-Fa-f]++\.[A-Za-z0-9\-._~!$&'()*+,;=:]++")
 

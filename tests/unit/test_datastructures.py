@@ -586,6 +586,7 @@ def test_vary_lists_each_name_once(present: list[str], added: str, vary: list[st
         ("a%20b", ParsedHost("a%20b", None)),
         ("127.0.0.1:0", ParsedHost("127.0.0.1", "0")),
         ("h:65535", ParsedHost("h", "65535")),
+        ("h:000080", ParsedHost("h", "000080")),
         ("[::1]", ParsedHost("[::1]", None)),
         ("[::ffff:1.2.3.4]:80", ParsedHost("[::ffff:1.2.3.4]", "80")),
         ("[v1.x:y]", ParsedHost("[v1.x:y]", None)),
