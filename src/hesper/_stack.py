@@ -267,6 +267,9 @@ async def descend_socket(handler: SocketHandler, websocket: WebSocket, child: Sc
 
 async def _resolve(response: Response, scope: Scope) -> None:
     """Settle a response; a cancellation meanwhile does not lose it, and arrives at the next wait."""
+    if not response._shielded:
+        await response._resolve(scope)
+        return
     try:
         with anyio.CancelScope(shield=True):
             await response._resolve(scope)

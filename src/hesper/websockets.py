@@ -210,16 +210,7 @@ class WebSocket(HTTPConnection[StateT]):
         """
         _check_mode(mode)
         data = await (self.receive_text() if mode == "text" else self.receive_bytes())
-        try:
-            return json.loads(data if isinstance(data, str) else data.decode())
-        except json.JSONDecodeError as exc:
-            raise MalformedJSONMessage(exc.msg, exc.doc, exc.pos) from exc
-        except UnicodeDecodeError as exc:
-            raise MalformedJSONMessage("the text is not UTF-8") from exc
-        except RecursionError:
-            raise MalformedJSONMessage("it is nested too deeply") from None
-        except ValueError as exc:  # an integer of more digits than Python converts
-            raise MalformedJSONMessage("a number has too many digits") from exc
+        return parse_json(data)
 
     def iter_text(self) -> AsyncGenerator[str, None]:
         """The texts that the client sends, until either side ends the socket."""
@@ -317,6 +308,24 @@ _NOT_OPEN = {
     WebSocketState.RESPONSE: "WebSocket is not connected: it is being refused with a response.",
     WebSocketState.DISCONNECTED: "WebSocket is not connected: the app has closed or refused it.",
 }
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value that a message stands for.
+
+    Raises:
+        MalformedJSONMessage: it stands for none.
+    """
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode())
+    except json.JSONDecodeError as exc:
+        raise MalformedJSONMessage(exc.msg, exc.doc, exc.pos) from exc
+    except UnicodeDecodeError as exc:
+        raise MalformedJSONMessage("the text is not UTF-8") from exc
+    except RecursionError:
+        raise MalformedJSONMessage("it is nested too deeply") from None
+    except ValueError as exc:  # an integer of more digits than Python converts
+        raise MalformedJSONMessage("a number has too many digits") from exc
 
 
 def _check_mode(mode: str) -> None:

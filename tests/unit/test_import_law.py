@@ -19,7 +19,7 @@ VALUES, CONCURRENCY, RIM, MESSAGES, COMPOSITION, APPLICATIONS, TESTING = range(7
 
 LAYERS = {
     VALUES: "status types exceptions convertors cookies conditional datastructures config sse"
-    " _grammar _headers _host _multidict _paths _ranges _url _utils",
+    " _accept _grammar _headers _host _multidict _paths _ranges _url _utils",
     CONCURRENCY: "_concurrency concurrency",
     RIM: "_asgi",
     MESSAGES: "background _connection _response _file_body _file_response responses requests websockets"

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from functools import partial
 from logging import getLogger
 from types import coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 
@@ -46,6 +46,9 @@ class Answer:
     """The body that is produced step by step; None if ``body`` is all of it."""
     _deferred: bool = False
     """Whether ``_resolve`` has something to do."""
+
+    _shielded: ClassVar[bool] = True
+    """Whether a cancellation waits for ``_resolve``; not if it may wait for long."""
 
     async def _resolve(self, scope: Scope) -> None:
         """Look at the request, and at the disk, and settle status, headers and body, once."""
