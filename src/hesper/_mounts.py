@@ -63,7 +63,16 @@ class _Below(BaseRoute, ours=True):
 
     def _below(self, scope: Scope, found: dict[str, Any]) -> dict[str, Any]:
         """The scope for the app below."""
-        child = {**scope, **found, "route": self}
+        # The templates of the mounts, for telemetry: a path has their values. The second one is told
+        # upwards, where a retry must not take it for its own.
+        at = scope.get("hesper.mounted_at", "") + getattr(self, "path", "")
+        child = {
+            **scope,
+            **found,
+            "route": self,
+            "hesper.mounted_at": at,
+            "hesper.route_prefix": at,
+        }
         if self._lifespan is not None and "state" in scope:
             child["state"] = state_of(self._lifespan, scope)
         return child

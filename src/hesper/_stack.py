@@ -240,7 +240,7 @@ async def answer_failure(request: Request, exc: Exception) -> Response:
     return await _settle(await answer(request, exc), request)
 
 
-FOUND_BELOW = ("endpoint", "route", "path_params")
+FOUND_BELOW = ("endpoint", "route", "path_params", "hesper.route_prefix")
 """What was found in a scope of its own is told upwards, for the middleware there."""
 
 
@@ -250,9 +250,7 @@ async def descend(handler: Handler, request: Request, child: Scope) -> Any:
     try:
         answer: Any = await handler(inner)
     finally:
-        for key in FOUND_BELOW:
-            if key in child:
-                request.scope[key] = child[key]
+        _tell_upwards(child, request.scope)
     if isinstance(answer, (Response, Foreign)):
         return answer
     check_answer(answer, child)
@@ -262,7 +260,16 @@ async def descend(handler: Handler, request: Request, child: Scope) -> Any:
 async def descend_socket(handler: SocketHandler, websocket: WebSocket, child: Scope) -> None:
     """The same for a WebSocket."""
     exchange = websocket._exchange
-    await handler(WebSocket(child, exchange.receive, exchange.send))
+    try:
+        await handler(WebSocket(child, exchange.receive, exchange.send))
+    finally:
+        _tell_upwards(child, websocket.scope)
+
+
+def _tell_upwards(child: Scope, scope: Scope) -> None:
+    for key in FOUND_BELOW:
+        if key in child:
+            scope[key] = child[key]
 
 
 async def _resolve(response: Response, scope: Scope) -> None:

@@ -31,11 +31,16 @@ LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split(
 """Everything else is composition."""
 
 EXTRAS = {
+    "backports",
+    "brotli",
     "click",
+    "httpx",
+    "httpx2",
     "httptools",
     "itsdangerous",
     "jinja2",
     "multipart",
+    "opentelemetry",
     "python_multipart",
     "rich",
     "trio",

@@ -1,0 +1,1 @@
+"""Two Starlette apps, and what became of them by changing their imports."""

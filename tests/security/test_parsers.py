@@ -1,0 +1,211 @@
+"""Whatever a client writes: no 500, no hang, and time that grows with the size and no faster.
+
+The parsers have property tests of their own, beside their modules. Here the same bytes come in
+through an application that looks at everything a request has.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hesper._accept import parse_accept_encoding
+from hesper._host import parse_host_header
+from hesper.applications import Hesper
+from hesper.conditional import parse_etags, parse_range
+from hesper.cookies import cookie_parser
+from hesper.datastructures import URL, Headers, QueryParams
+from hesper.middleware import Middleware
+from hesper.middleware.compression import CompressionMiddleware
+from hesper.middleware.cors import CORSMiddleware
+from hesper.middleware.sessions import SessionMiddleware
+from hesper.middleware.trustedhost import TrustedHostMiddleware
+from hesper.requests import Request
+from hesper.responses import FileResponse, JSONResponse, Response
+from hesper.routing import Mount, Route
+from hesper.staticfiles import StaticFiles
+from hesper.types import Message, Scope
+
+
+async def look(request: Request) -> Response:
+    """Looks at all that is lazily parsed."""
+    content: dict[str, Any] = {
+        "url": str(request.url),
+        "base": str(request.base_url),
+        "here": str(request.url_for("look")),
+        "query": request.query_params.multi_items(),
+        "cookies": request.cookies,
+        "headers": dict(request.headers),
+        "session": dict(request.session),
+        "with": str(request.url.include_query_params(a="b")),
+    }
+    async with request.form() as form:
+        content["form"] = [(name, str(value)) for name, value in form.multi_items()]
+    return JSONResponse(content)
+
+
+async def read_json(request: Request) -> Response:
+    return JSONResponse(await request.json())
+
+
+async def this_file(request: Request) -> Response:
+    return FileResponse(__file__)
+
+
+app = Hesper(
+    routes=[
+        Route("/look", look, methods=["GET", "POST"], name="look"),
+        Route("/json", read_json, methods=["GET", "POST"]),
+        Route("/file", this_file),
+        Mount("/static", StaticFiles(directory=".", html=True), name="static"),
+    ],
+    middleware=[
+        Middleware(TrustedHostMiddleware, allowed_hosts=["*"]),
+        Middleware(CORSMiddleware, allow_origin_regex=r"https://.*\.example\.org"),
+        Middleware(SessionMiddleware, secret_key="secret"),
+        Middleware(CompressionMiddleware),
+    ],
+    max_body_size=100_000,
+)
+
+names = st.sampled_from(
+    [
+        b"host",
+        b"cookie",
+        b"range",
+        b"if-range",
+        b"if-none-match",
+        b"if-modified-since",
+        b"accept-encoding",
+        b"origin",
+        b"content-type",
+        b"content-length",
+        b"authorization",
+        b"expect",
+        b"x-forwarded-host",
+    ]
+)
+pieces = st.sampled_from(
+    [
+        b"bytes=", b"0-", b"-1", b",", b";", b"=", b'"', b"W/", b"*", b"gzip", b"q=", b"1.5", b"\\",
+        b"multipart/form-data", b"boundary=x", b"application/x-www-form-urlencoded", b"session=",
+        b"example.org", b":80", b"[::1]", b"@", b"//", b"%", b"%ff", b"..", b" ", b"\t", b"\xff",
+    ]
+)  # fmt: skip
+values = st.one_of(st.binary(max_size=60), st.lists(pieces, max_size=12).map(b"".join))
+
+
+async def ask(scope: Scope, body: bytes) -> list[Message]:
+    """As a server asks that has let all of this through."""
+    sent: list[Message] = []
+    given = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        if not given:
+            await anyio.sleep_forever()
+        return given.pop()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent
+
+
+@settings(max_examples=150)
+@given(
+    path=st.one_of(
+        st.sampled_from(["/look", "/json", "/file", "/static/", "/static/README.md"]),
+        st.text(max_size=40).map(lambda text: "/static/" + text),
+        st.text(max_size=40),
+    ),
+    method=st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "get", "\xff", "QUERY"]),
+    query=values,
+    headers=st.lists(st.tuples(names, values), max_size=6),
+    body=st.one_of(st.binary(max_size=80), st.lists(pieces, max_size=12).map(b"".join)),
+)
+async def test_no_request_is_answered_with_a_500(
+    path: str, method: str, query: bytes, headers: list[tuple[bytes, bytes]], body: bytes
+) -> None:
+    scope: Scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(errors="replace"),
+        "query_string": query,
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 5000),
+        "server": ("testserver", 80),
+    }
+    sent = await ask(scope, body)
+    assert sent[0]["type"] == "http.response.start"
+    assert sent[0]["status"] < 500, sent
+    assert not sent[-1].get("more_body", False)
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+SMALL, FACTOR = 2_000, 16
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """CPU time of the quickest of five."""
+
+    def once() -> float:
+        began = time.process_time()
+        function()
+        return time.process_time() - began
+
+    return min(once() for _ in range(5))
+
+
+def quietly(parse: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Refusing is as good as parsing, if it is quick."""
+
+    def run(value: Any) -> object:
+        try:
+            return parse(value)
+        except ValueError:
+            return None
+
+    return run
+
+
+GROWING: dict[str, tuple[Callable[[Any], object], Callable[[int], Any]]] = {
+    "cookies": (cookie_parser, lambda n: "a=b; " * n),
+    "one cookie": (cookie_parser, lambda n: "a=" + "\\1" * n),
+    "quoted cookie": (cookie_parser, lambda n: 'a="' + '\\"' * n),
+    "query": (QueryParams, lambda n: "a=b&" * n),
+    "query without values": (QueryParams, lambda n: "&" * n),
+    "percents": (QueryParams, lambda n: "%" * n),
+    "ranges": (quietly(lambda v: parse_range(v, 10**9)), lambda n: "bytes=" + "0-1," * n),
+    "spaces in a range": (quietly(lambda v: parse_range(v, 10**9)), lambda n: "bytes=" + " " * n),
+    "etags": (quietly(parse_etags), lambda n: '"a", ' * n),
+    "an open etag": (quietly(parse_etags), lambda n: '"' + "a" * n),
+    "encodings": (parse_accept_encoding, lambda n: "gzip;q=0.5, " * n),
+    "commas": (parse_accept_encoding, lambda n: "," * n),
+    "a host": (quietly(parse_host_header), lambda n: "a." * n),
+    "colons in a host": (quietly(parse_host_header), lambda n: ":" * n),
+    "a URL": (quietly(lambda v: URL(v).include_query_params(a=1)), lambda n: "http://a/" + "/" * n),
+    "headers": (
+        lambda v: Headers(raw=v).getlist("x"),
+        lambda n: [(b"x", b"y")] * n,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", GROWING)
+def test_time_grows_with_the_size_and_no_faster(kind: str) -> None:
+    """16 times the size takes 16 times as long, and 256 times if it is quadratic."""
+    parse, make = GROWING[kind]
+    small, large = make(SMALL), make(SMALL * FACTOR)
+    floor = 20e-6  # less cannot be measured
+    assert seconds(lambda: parse(large)) < max(seconds(lambda: parse(small)), floor) * FACTOR * 5

@@ -1,0 +1,1 @@
+"""Starlette's surface, recorded, and Hesper's beside it."""
