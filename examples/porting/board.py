@@ -6,8 +6,6 @@ Run it with `uvicorn examples.porting.board:app`.
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from hesper.staticfiles import StaticFiles
-
 from hesper.applications import Hesper
 from hesper.exceptions import HTTPException
 from hesper.middleware import Middleware
@@ -16,6 +14,7 @@ from hesper.middleware.gzip import GZipMiddleware
 from hesper.middleware.sessions import SessionMiddleware
 from hesper.responses import JSONResponse, RedirectResponse
 from hesper.routing import Mount, Route
+from hesper.staticfiles import StaticFiles
 from hesper.templating import Jinja2Templates
 
 HERE = Path(__file__).parent
