@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hesper._asgi.incoming import content_too_large
 from hesper._stack import RequestResponseEndpoint
-from hesper.exceptions import HTTPException, UsageError
+from hesper.exceptions import UsageError
 from hesper.middleware import Middleware, MiddlewareEntry
 from hesper.middleware.base import BaseHTTPMiddleware
 from hesper.requests import Request
@@ -49,7 +50,7 @@ class RequestBodyLimitMiddleware(BaseHTTPMiddleware):
         incoming.body_limit = request.scope[MAX_BODY_SIZE_SCOPE_KEY] = self.max_body_size
         response = await call_next(request)
         if incoming.too_large and response.status_code != 413:
-            raise HTTPException(413)
+            raise content_too_large()
         return response
 
 
