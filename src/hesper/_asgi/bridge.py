@@ -37,6 +37,7 @@ from hesper._concurrency import (
     adopt,
     cancelled_type,
     deliver_again,
+    new_baton,
     new_event,
     new_signal,
     spawn,
@@ -47,31 +48,36 @@ from hesper.types import ASGIApp, Message, Scope
 
 
 class Bridge:
-    """One run of a foreign app: a start message, then an iterator over what follows."""
+    """One run of a foreign app: a start message, then an iterator over what follows.
+
+    Class attributes are the defaults: a plain response sets half of them.
+    """
+
+    late: tuple[Message, ...] = ()
+    """Messages that are not the body's, kept while somebody else reads the body."""
+
+    _start: Message | None = None
+    _slot: Message | None = None
+    _news: Signal | None = None
+    """What the consumer waits on: a message, or the app's end."""
+    _forwarded: Signal | None = None
+    """What the app's ``send`` waits on."""
+    _free: Event | None = None
+    """What further tasks of the app wait on before they send."""
+    _state = ResponseState.STARTED
+    """Where the app's response stands, with the message that is in the slot."""
+    _trailers = False
+    _ended = False
+    _error: BaseException | None = None
+    _child: Child | None = None
+    _cancelled = False
+    _sender: Sender | None = None
 
     def __init__(self, app: ASGIApp, scope: Scope, exchange: Exchange) -> None:
         self._app = app
         self._scope = scope
         self._exchange = exchange
         self._receiver = Receiver(exchange)
-        self._start: Message | None = None
-        self._slot: Message | None = None
-        self._news: Signal | None = None
-        """What the consumer waits on: a message, or the app's end."""
-        self._forwarded: Signal | None = None
-        """What the app's ``send`` waits on."""
-        self._ended = False
-        self._state = ResponseState.STARTED
-        """Where the app's response stands, with the message that is in the slot."""
-        self._error: BaseException | None = None
-        self._child: Child | None = None
-        self._cancelled = False
-        self._sender: Sender | None = None
-        self._free: Event | None = None
-        """What further tasks of the app wait on before they send."""
-        self._trailers = False
-        self.late: list[Message] = []
-        """Messages that are not the body's, kept while somebody else reads the body."""
 
     # -- the app's side, in the child task -----------------------------------------------------
 
@@ -100,7 +106,9 @@ class Bridge:
         elif self._start is not None:
             self._state = next_response_state(self._state, message, self._trailers)
             self._slot = message
-            self._forwarded = forwarded = new_signal()
+            # After the last message the app has only to return: it does so inside of `_release`.
+            last = self._state is ENDED
+            self._forwarded = forwarded = new_baton() if last else new_signal()
             self._tell()
             await forwarded.wait()  # rule 2
             if self._stopped and self._state is not ENDED:
@@ -203,12 +211,12 @@ class Bridge:
             raise error
 
     def _release(self) -> None:
-        if self._forwarded is not None:
-            self._forwarded.set()
-            self._forwarded = None
+        forwarded, self._forwarded = self._forwarded, None
+        if forwarded is not None:
             if self._free is not None:
                 self._free.set()
                 self._free = None
+            forwarded.set()  # at last, because the app may go on in here
 
     def stop(self) -> None:
         """Nobody wants the rest (rule 4). Harmless when the response was complete."""
@@ -285,7 +293,7 @@ class BridgeBody(Body):
                 bridge.stop()
 
     @property
-    def late(self) -> list[Message]:
+    def late(self) -> tuple[Message, ...]:
         return self.bridge.late
 
     async def finish(self) -> None:
@@ -321,7 +329,7 @@ async def _chunks(bridge: Bridge) -> AsyncIterator[Any]:
             while chunk := await anyio.to_thread.run_sync(next, parts, b""):
                 yield chunk
         else:
-            bridge.late.append(message)
+            bridge.late += (message,)
 
 
 CHUNK_SIZE = 64 * 1024

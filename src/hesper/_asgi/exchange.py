@@ -103,7 +103,8 @@ class Exchange:
     @property
     def disconnected(self) -> bool:
         """Whether nobody is there to send to."""
-        return self._lost or self.incoming.disconnected
+        incoming = self._incoming  # as long as nobody has looked there is nothing to know
+        return self._lost or (incoming is not None and incoming.disconnected)
 
     def join(self, incoming: Incoming) -> None:
         """Use the ``incoming`` of another exchange, and end it only if nobody else will."""

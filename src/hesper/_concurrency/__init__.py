@@ -14,6 +14,7 @@ What differs between the loops has one form here:
 
 from __future__ import annotations
 
+from hesper._concurrency.baton import new_baton
 from hesper._concurrency.children import Child, outlast, spawn, wait_at_most
 from hesper._concurrency.grace import Grace
 from hesper._concurrency.interrupts import Interruptible, deliver_again, interruptible
@@ -40,6 +41,7 @@ __all__ = [
     "checkpoint",
     "deliver_again",
     "interruptible",
+    "new_baton",
     "new_event",
     "new_signal",
     "on_asyncio",
