@@ -121,7 +121,8 @@ class StreamingResponse(Response):
     """
 
     _sized = False
-    _with_trailers: TrailersBody | None = None
+    _with_trailers: TrailersBody
+    """There if it is deferred: until it is known whether the server can send them."""
 
     def __init__(
         self,
@@ -146,11 +147,10 @@ class StreamingResponse(Response):
         self.init_headers(headers)
 
     async def _resolve(self, scope: Scope) -> None:
-        if self._with_trailers is not None:
-            self._with_trailers.sent = "http.response.trailers" in scope.get("extensions", {})
+        self._with_trailers.sent = "http.response.trailers" in scope.get("extensions", {})
 
     def _start_message(self) -> Message:
         start = super()._start_message()
-        if self._with_trailers is not None and self._with_trailers.sent:
+        if self._deferred and self._with_trailers.sent:
             start["trailers"] = True
         return start

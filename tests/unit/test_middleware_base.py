@@ -164,7 +164,7 @@ class Counting(BaseHTTPMiddleware):
     async def dispatch_websocket(self, websocket: WebSocket, call_next: Any) -> None:
         self.log.append("begins")
         try:
-            await call_next(websocket)
+            await super().dispatch_websocket(websocket, call_next)
         finally:
             self.log.append("ends")
 

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 import hesper.routing
 from hesper.applications import Hesper
-from hesper.exceptions import HesperDeprecationWarning, HTTPException, UsageError
+from hesper.exceptions import (
+    ClientDisconnect,
+    HesperDeprecationWarning,
+    HTTPException,
+    UsageError,
+)
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response
 from hesper.routing import (
@@ -735,3 +740,21 @@ async def test_a_path_without_a_host_is_built_within_what_is_mounted() -> None:
     app = Hesper(routes=[Mount("/a", name="a", routes=[Route("/{id:int}", here, name="here")])])
     assert await text_of(app, "/a/1") == "/a/5"
     assert await text_of(app, "/api/a/1", scope={"root_path": "/api"}) == "/api/a/5"
+
+
+async def test_a_routers_handler_for_the_clients_leaving_hears_of_it() -> None:
+    calls: list[str] = []
+
+    async def read(request: Request) -> Response:
+        return PlainTextResponse(await request.body())
+
+    async def left(request: Request, exc: Exception) -> Response:
+        calls.append(type(exc).__name__)
+        return PlainTextResponse("to nobody")
+
+    router = Router([Route("/", read, methods=["POST"])], exception_handlers={OSError: left})
+    own = Router([Route("/", read, methods=["POST"])], exception_handlers={ClientDisconnect: left})
+    for app in (router, own):
+        result = await ScriptedServer(app).post(body=b"cut", unfinished=True).leave_after(0).run()
+        assert result.raised is None
+    assert calls == ["ClientDisconnect"]
