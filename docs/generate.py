@@ -52,6 +52,7 @@ PAGES = {
     "testclient": ["hesper.testclient"],
     "exceptions": ["hesper.exceptions"],
     "testing": ["hesper.testing"],
+    "sweep": ["hesper.testing.sweep"],
     "cli": ["hesper.cli"],
 }
 """Each page, and the modules whose public names stand on it."""

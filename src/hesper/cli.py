@@ -11,7 +11,7 @@ EXTRA = {"click", "rich", "uvicorn"}
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run ``hesper run``, ``hesper routes`` or ``hesper demo``; always ends with ``SystemExit``.
+    """Run ``hesper run``, ``routes``, ``sweep`` or ``demo``; always ends with ``SystemExit``.
 
     Args:
         args: the arguments after the program's name; those of the process if None.

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import sys
-import traceback
 
 import click
 import rich as _rich  # noqa: F401 - missed here, where it can be named, and not in mid-command
 import uvicorn as _uvicorn  # noqa: F401
 
 from hesper import __version__
-from hesper._cli.loading import BrokenModule, LoadError, load_app, own_traceback
+from hesper._cli.errors import told
+from hesper._cli.loading import LoadError, load_app
 from hesper._cli.routes import plain, print_rich, rows
 from hesper._cli.serving import CannotListen, Options, serve
+from hesper._cli.sweep_command import app_dir_option, sweep
 
 LEVELS = ["critical", "error", "warning", "info", "debug", "trace"]
 
-app_dir_option = click.option(
-    "--app-dir",
-    type=click.Path(exists=True, file_okay=False),
-    default=".",
-    show_default="the current directory",
-    help="Where to look for the module.",
-)
 host_option = click.option(
     "--host", default="127.0.0.1", show_default=True, help="The address to listen on."
 )
@@ -77,7 +71,7 @@ def routes(target: str, app_dir: str) -> None:
     try:
         app = load_app(target, app_dir)
     except LoadError as exc:
-        raise _told(exc)
+        raise told(exc)
     found = getattr(app, "routes", None)
     if found is None:
         raise click.ClickException(
@@ -102,12 +96,7 @@ def _serve(target: str, options: Options) -> None:
     try:
         serve(target, options)
     except (LoadError, CannotListen) as exc:
-        raise _told(exc)
+        raise told(exc)
 
 
-def _told(exc: Exception) -> click.ClickException:
-    """An error as a line; an error of the user's module with the traceback, from there on."""
-    cause = exc.__cause__
-    if isinstance(exc, BrokenModule) and cause is not None:
-        traceback.print_exception(cause.with_traceback(own_traceback(cause)))
-    return click.ClickException(str(exc))
+hesper.add_command(sweep)

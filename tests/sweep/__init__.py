@@ -1,0 +1,1 @@
+"""Sweeps of Hesper itself, and of others."""
