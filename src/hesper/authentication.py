@@ -147,7 +147,7 @@ class AuthenticationBackend:
         Raises:
             AuthenticationError: it says so and is wrong.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define authenticate(conn)")
 
 
 class AuthCredentials:
@@ -167,17 +167,17 @@ class BaseUser:
     @property
     def is_authenticated(self) -> bool:
         """Whether that is known."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define is_authenticated")
 
     @property
     def display_name(self) -> str:
         """A name to show."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define display_name")
 
     @property
     def identity(self) -> str:
         """What tells this user from all others."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define identity")
 
 
 class SimpleUser(BaseUser):
