@@ -41,6 +41,19 @@ def saying(*messages: Message) -> ASGIApp:
     return app
 
 
+def unwanted(log: list[str]) -> ASGIApp:
+    """A foreign app whose body nobody wants, and which writes down that it was told."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        try:
+            await send(part(b"never wanted"))
+        except OSError:
+            log.append("told")
+
+    return app
+
+
 async def pass_on(request: Request, call_next: Any) -> Response:
     response: Response = await call_next(request)
     return response
@@ -341,13 +354,6 @@ async def test_a_body_that_was_replaced_unread_reads_as_what_replaced_it() -> No
     """And the app, whose body nobody wants, is stopped."""
     log: list[str] = []
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send(START)
-        try:
-            await send(part(b"never wanted"))
-        except OSError:
-            log.append("told")
-
     async def mine() -> AsyncIterator[bytes]:
         yield b"mine"
 
@@ -357,7 +363,7 @@ async def test_a_body_that_was_replaced_unread_reads_as_what_replaced_it() -> No
         assert response.body_iterator is content
         return response  # type: ignore[no-any-return]
 
-    result = await ScriptedServer(behind(replace, app), SPECIFICATION).get().run()
+    result = await ScriptedServer(behind(replace, unwanted(log)), SPECIFICATION).get().run()
     assert (result.text, result.raised, log) == ("mine", None, ["told"])
 
 
@@ -414,18 +420,11 @@ async def test_a_descriptor_that_the_server_would_send_is_read_for_who_looks_at_
 async def test_a_response_that_a_middleware_drops_stops_its_app() -> None:
     log: list[str] = []
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send(START)
-        try:
-            await send(part(b"never wanted"))
-        except OSError:
-            log.append("told")
-
     async def replace(request: Request, call_next: Any) -> Response:
         await call_next(request)
         return PlainTextResponse("mine")
 
-    result = await ScriptedServer(behind(replace, app), SPECIFICATION).get().run()
+    result = await ScriptedServer(behind(replace, unwanted(log)), SPECIFICATION).get().run()
     assert (result.text, result.raised, log) == ("mine", None, ["told"])
 
 
