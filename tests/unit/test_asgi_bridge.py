@@ -436,7 +436,7 @@ async def test_a_client_that_leaves_a_body_that_is_read_through_ends_its_app() -
         try:
             while True:
                 await send(part(b"x"))
-                await anyio.sleep(1)
+                await checkpoint()
         finally:
             log.append("ended")
 
