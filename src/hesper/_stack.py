@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import anyio
 
 from hesper._asgi.bridge import Bridge, BridgeBody
-from hesper._asgi.exchange import open_exchange
 from hesper._asgi.foreign import caused_by_leaving
 from hesper._asgi.http import Handler, OnError, check_answer, conduct, drive
 from hesper._asgi.websocket import SocketExchange, conduct_socket
@@ -28,7 +27,7 @@ from hesper._concurrency import cancelled_type, deliver_again
 from hesper._response import Response
 from hesper.exceptions import ClientDisconnect
 from hesper.middleware.exceptions import ExceptionHandlers
-from hesper.requests import Request, request_over
+from hesper.requests import Request, open_request, request_over
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
 from hesper.websockets import WebSocket
 
@@ -91,11 +90,9 @@ async def serve(
     """
     kind = scope["type"]
     if kind == "http":
-        exchange = open_exchange(scope, receive, send)
-        work = conduct(
-            stack.http, request_over(scope, exchange), exchange, scope, on_error or answer_error
-        )
-        await drive(work, exchange)
+        request = open_request(scope, receive, send)
+        work = conduct(stack.http, request, request, scope, on_error or answer_error)
+        await drive(work, request)
     elif kind == "websocket":
         websocket = WebSocket(scope, receive, send)
         await conduct_socket(stack.websocket, websocket, websocket._exchange, answer_socket_error)
@@ -143,12 +140,7 @@ def wrap(dispatch: DispatchFunction, inner: Stack) -> Stack:
     async def call_next(request: Request) -> Response:
         try:
             answer = await rest(request)
-            if (
-                isinstance(answer, Response)
-                and answer._body is None
-                and answer.background is None
-                and not answer._deferred
-            ):
+            if isinstance(answer, Response) and answer._plain and answer.background is None:
                 return answer
             return await _settle(answer, request)
         except Exception as exc:
@@ -319,6 +311,7 @@ class BridgedResponse(Response):
         self.raw_headers = list(start.get("headers", ()))
         self.background = None
         self._body = BridgeBody(bridge)
+        self._plain = False
 
     def _start_message(self) -> Message:
         start = self._start

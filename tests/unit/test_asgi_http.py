@@ -53,12 +53,14 @@ class Streamed(Plain):
     def __init__(self, content: Any, background: Any = None, kind: type[Body] = Body) -> None:
         super().__init__(background=background)
         self._body = kind(content, "utf-8")
+        self._plain = False
 
 
 class Deferred(Plain):
     """An answer that is settled late."""
 
     _deferred = True
+    _plain = False
 
     async def _resolve(self, scope: Scope) -> None:
         await turns()

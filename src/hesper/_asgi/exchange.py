@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hesper._asgi.incoming import Incoming
 from hesper._asgi.states import (
@@ -22,6 +22,7 @@ from hesper._asgi.states import (
     IDLE,
     RESPONSE,
     ResponseEvent,
+    ResponseState,
     next_response_state,
 )
 from hesper._concurrency import Interruptible, interruptible, on_asyncio
@@ -32,7 +33,22 @@ if TYPE_CHECKING:
     from hesper._asgi.bodies import Body
 
 KEY = "hesper.exchange"
-"""Where an exchange stands in its scope, so that every ``Request`` of the scope finds it."""
+"""Where the ``Holder`` of a scope's exchange stands, so that every ``Request`` of it finds that."""
+
+
+class Holder(Protocol):
+    """What stands in a scope: an exchange, or the rim's request, which makes one when it is needed.
+
+    Most requests never need it: what they are answered with is sent without waiting (0.3 µs).
+    """
+
+    @property
+    def _exchange(self) -> Exchange: ...
+
+    @property
+    def _shared(self) -> Exchange | None:
+        """The exchange, if it is there."""
+        ...
 
 
 class Exchange:
@@ -51,6 +67,7 @@ class Exchange:
         "_lost",
         "_receive",
         "_scope",
+        "_send",
         "_trailers",
         "background",
         "bodies",
@@ -58,7 +75,6 @@ class Exchange:
         "outer",
         "owner",
         "sending",
-        "server_send",
         "state",
         "stretch",
         "suspensions",
@@ -68,12 +84,12 @@ class Exchange:
         # The scope holds this exchange: ``conduct`` breaks the cycle when the request is over.
         self._scope = scope
         self._receive = receive
-        self.server_send = send
+        self._send = send
         self._incoming: Incoming | None = None
         self._lost = False
         self.outer: Exchange | None = None
         """The exchange that stood in the scope before this one."""
-        self.state = IDLE
+        self.state: ResponseState = IDLE
         self.suspensions = 0
         """How often the task has let others run."""
         self.owner = True
@@ -89,6 +105,19 @@ class Exchange:
         self._trailers = False
         self.failure: BaseException | None = None
         """An error that was answered with a response; it is raised into the server afterwards."""
+
+    @property
+    def _exchange(self) -> Exchange:
+        return self
+
+    @property
+    def _shared(self) -> Exchange:
+        return self
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nobody has looked at the request in a way that the response's end has to undo."""
+        return self._incoming is None and not self.background
 
     @property
     def incoming(self) -> Incoming:
@@ -162,7 +191,7 @@ class Exchange:
             self._trailers = bool(message.get("trailers", False))
             self.begin()
         try:
-            await self.server_send(message)
+            await self._send(message)
         except BaseException as exc:
             await self.judge(exc)
             raise
@@ -322,7 +351,8 @@ def open_exchange(scope: Scope, receive: Receive, send: Send) -> Exchange:
     the body is read once, and all see one disconnect.
     """
     exchange = Exchange(scope, receive, send)
-    exchange.outer = outer = scope.get(KEY)
+    held: Holder | None = scope.get(KEY)
+    exchange.outer = outer = None if held is None else held._exchange
     if isinstance(receive, Receiver):
         exchange.join(receive.exchange.incoming)
     elif outer is not None and outer.reads(receive):
