@@ -764,8 +764,8 @@ async def test_a_routers_handler_for_the_clients_leaving_hears_of_it() -> None:
 async def test_a_route_that_takes_anothers_place_is_noticed(path: str) -> None:
     template = "/here" if path == "/here" else "/here/{id:int}"
     router = Router([Route(template, named("old"))])
-    assert text_of(await ask(router, path)).startswith("old")
+    assert (await text_of(router, path)).startswith("old")
     router.routes[0] = Route(template, named("new"))
-    assert text_of(await ask(router, path)).startswith("new")
+    assert (await text_of(router, path)).startswith("new")
     router.routes.clear()
     assert (await ask(router, path)).status == 404
