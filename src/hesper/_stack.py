@@ -21,7 +21,7 @@ import anyio
 
 from hesper._asgi.bridge import Bridge, BridgeBody
 from hesper._asgi.foreign import caused_by_leaving
-from hesper._asgi.http import Handler, OnError, check_answer, conduct, drive
+from hesper._asgi.http import Handler, OnError, check_answer, conduct, drive_on
 from hesper._asgi.websocket import SocketExchange, conduct_socket
 from hesper._concurrency import cancelled_type, deliver_again
 from hesper._response import Response
@@ -92,7 +92,10 @@ async def serve(
     if kind == "http":
         request = open_request(scope, receive, send)
         work = conduct(stack.http, request, request, scope, on_error or answer_error)
-        await drive(work, request)
+        steps = work.__await__()
+        for trap in steps:  # as drive does, without its coroutine
+            await drive_on(steps, trap, request)
+            break
     elif kind == "websocket":
         websocket = WebSocket(scope, receive, send)
         await conduct_socket(stack.websocket, websocket, websocket._exchange, answer_socket_error)

@@ -73,6 +73,11 @@ class Body:
         return iterator
 
     @property
+    def over(self) -> bool:
+        """Whether it was sent whole, and neither has to be closed nor to be waited for."""
+        return False
+
+    @property
     def late(self) -> Sequence[Message]:
         """Messages to send after the last chunk, such as trailers."""
         return ()

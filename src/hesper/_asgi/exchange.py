@@ -244,7 +244,8 @@ class Exchange:
     def end(self) -> None:
         """The response has ended, whole or not: nothing is received any more."""
         self.state = ENDED
-        self.incoming.wake()
+        if self._incoming is not None:
+            self._incoming.wake()
 
 
 class Sending:

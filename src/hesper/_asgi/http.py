@@ -212,11 +212,12 @@ async def _tidy(exchange: Exchange) -> None:
             await _close_dropped(exchange)
     finally:
         exchange.end()
-        if exchange.owner:
+        incoming = exchange._incoming
+        if exchange.owner and incoming is not None:
             try:
-                await exchange.incoming.close()
+                await incoming.close()
             finally:
-                await _run_all(exchange.incoming)
+                await _run_all(incoming)
 
 
 async def serve_answer(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
@@ -243,8 +244,12 @@ async def respond(exchange: Exchange, answer: Answer | ASGIApp, scope: Scope) ->
     try:
         if answer._deferred:
             await answer._resolve(scope)
-        if answer._body is not None:
-            await answer._body.send(exchange, answer._start_message())
+        body = answer._body
+        if body is not None:
+            await body.send(exchange, answer._start_message())
+            if body.over and exchange.untouched and answer.background is None:
+                exchange.bodies = tuple(other for other in exchange.bodies if other is not body)
+                return
         else:
             with Sending(exchange):
                 await _send_whole(exchange, answer)
@@ -296,8 +301,9 @@ async def _conclude(exchange: Exchange, answer: Answer) -> None:
             exchange.bodies = tuple(other for other in exchange.bodies if other is not body)
             await _close_dropped(exchange)
         await body.finish()
-    if exchange.owner and exchange.incoming.pump is not None:
-        await exchange.incoming.close()
+    incoming = exchange._incoming
+    if exchange.owner and incoming is not None and incoming.pump is not None:
+        await incoming.close()
 
 
 async def _run_after(exchange: Exchange, answer: Answer, *, late: bool) -> None:

@@ -24,6 +24,11 @@ EAGER = sys.version_info >= (3, 12)
 class Child(Protocol):
     """A child task."""
 
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        ...
+
     def cancel(self) -> None:
         """Ask it to stop; does not wait. Harmless when it has ended."""
         ...
@@ -47,6 +52,10 @@ class _AsyncioChild:
             self._task = asyncio.Task(work, loop=loop, context=context, eager_start=True)
         else:
             self._task = asyncio.Task(work, loop=loop, context=context)
+
+    @property
+    def done(self) -> bool:
+        return self._task.done()
 
     def cancel(self) -> None:
         self._task.cancel()
@@ -102,6 +111,10 @@ class _TrioChild:
                 await work
         finally:
             self._ended.set()
+
+    @property
+    def done(self) -> bool:
+        return self._ended.is_set()
 
     def cancel(self) -> None:
         self._scope.cancel()
