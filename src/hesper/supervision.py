@@ -24,10 +24,12 @@ from hesper._concurrency import (
     Child,
     Grace,
     Interruptible,
+    cancelled_type,
     interruptible,
     on_asyncio,
     running_loop,
     spawn,
+    spawn_here,
     wait_at_most,
 )
 from hesper.exceptions import ClientDisconnect, UsageError
@@ -47,7 +49,18 @@ not hold up the server for ever."""
 class _Work:
     """One call that the supervisor runs."""
 
-    __slots__ = ("_args", "_func", "_stretch", "cancelled", "child", "loop", "name")
+    __slots__ = (
+        "_args",
+        "_func",
+        "_stretch",
+        "awaited",
+        "cancelled",
+        "child",
+        "completed",
+        "failure",
+        "loop",
+        "name",
+    )
 
     def __init__(
         self, func: Callable[..., Awaitable[object]], args: tuple[Any, ...], name: str
@@ -60,6 +73,18 @@ class _Work:
         self.child: Child | None = None
         self.cancelled = False
         """Whether the supervisor has cancelled it."""
+        self.completed = False
+        """Whether it came to its end without an error."""
+        self.awaited = False
+        """Whether somebody waits for it, who gets its error."""
+        self.failure: BaseException | None = None
+        """The error, for who waits for it."""
+
+    def give_up(self) -> None:
+        """Nobody waits for it any more."""
+        self.awaited = False
+        if self.failure is not None:
+            self._log(self.failure)
 
     def cancel(self) -> None:
         """Cancel it, once; does not wait. If it has not begun yet, it does not begin."""
@@ -92,19 +117,26 @@ class _Work:
                     "`hesper.concurrency.run_in_threadpool` and the function as its argument."
                 )
             await result
-        except ClientDisconnect:
-            pass  # E1: that a client left is no error
+            self.completed = True
         except Exception as exc:
-            self._log(exc)
+            self._failed(exc)
         except BaseExceptionGroup as group:
             # A trio nursery in which one task failed while the others were cancelled.
             failures, rest = group.split(Exception)
             if failures is not None:
-                self._log(failures)
+                self._failed(failures)
             assert rest is not None, "a group of Exceptions alone is one itself"
             raise rest from None
 
+    def _failed(self, exc: Exception) -> None:
+        if self.awaited:
+            self.failure = exc
+        else:
+            self._log(exc)
+
     def _log(self, exc: BaseException) -> None:
+        if isinstance(exc, ClientDisconnect):
+            return  # E1: that a client left is no error
         logger.error("Supervised work failed: %s.", self.name, exc_info=exc)
 
 
@@ -143,11 +175,7 @@ class Supervisor:
         """
         _check(func, name)
         name = _name_of(func) if name is None else name
-        if self._closed:
-            raise UsageError(
-                f"Cannot start {name}: the app's lifespan has ended, and nobody would wait for it. "
-                "Start it before the shutdown's grace is over."
-            )
+        self._check_open(name)
         self._warn_without_lifespan(name)
         work = _Work(func, args, name)
         self._running[work] = None  # before it begins, for an eager task may end at once
@@ -163,6 +191,49 @@ class Supervisor:
             "switch it off.",
             name,
         )
+
+    async def finish(self, func: Callable[[], Awaitable[None]], name: str) -> None:
+        """Run ``func()`` in the caller's context, and wait for it; it reaches its end in any case.
+
+        A cancellation of the caller goes through at once, and leaves the work to the supervisor,
+        which logs its error then. When the lifespan ends, see ``close``. It runs once for each call.
+
+        Args:
+            func: a coroutine function.
+            name: what the log calls it.
+
+        Raises:
+            UsageError: the lifespan has ended.
+            Exception: what ``func`` raised.
+            RuntimeError: it was cut off: the supervisor, or the end of the event loop, cancelled it.
+        """
+        self._check_open(name)
+        self._warn_without_lifespan(name)
+        work = _Work(func, (), name)
+        work.awaited = True
+        self._running[work] = None
+        work.child = spawn_here(self._run(work))
+        try:
+            await work.child.wait()
+        except cancelled_type():
+            work.give_up()
+            raise
+        finally:
+            failure, work.failure = work.failure, None
+        try:
+            if failure is not None:
+                raise failure
+            if not work.completed:
+                raise RuntimeError(f"{name} was cut off before its end.")
+        finally:
+            failure = None  # its traceback holds this frame
+
+    def _check_open(self, name: str) -> None:
+        if self._closed:
+            raise UsageError(
+                f"Cannot start {name}: the app's lifespan has ended, and nobody would wait for it. "
+                "Start it before the shutdown's grace is over."
+            )
 
     async def _run(self, work: _Work) -> None:
         try:
