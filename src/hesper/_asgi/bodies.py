@@ -243,7 +243,9 @@ async def _iterate(exchange: Exchange, body: Body, grace: Grace) -> None:
                 await exchange.judge(exc)
                 raise
         else:  # a dict is a foreign app's message, as it is
-            await deliver(exchange, chunk if isinstance(chunk, dict) else _chunk(body.encode(chunk)))
+            await deliver(
+                exchange, chunk if isinstance(chunk, dict) else _chunk(body.encode(chunk))
+            )
         streak += 1
         if streak == YIELD_EVERY:
             await checkpoint()

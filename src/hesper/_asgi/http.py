@@ -142,7 +142,10 @@ async def conduct(
 
 async def _end(exchange: Exchange, scope: Scope) -> None:
     try:
-        if exchange._incoming is not None or exchange.bodies:
+        incoming = exchange._incoming
+        if incoming is not None and exchange.owner and exchange.untouched and not exchange.bodies:
+            incoming.closed = True
+        elif incoming is not None or exchange.bodies:
             await _tidy(exchange)
         exchange.state = ENDED
     finally:
