@@ -102,6 +102,8 @@ async def conduct(
             else:
                 exchange.sending, exchange.state = True, STARTED
                 send = exchange._send
+                if exchange.owner and exchange._incoming is not None:
+                    exchange._incoming.responding = exchange._incoming.unwanted = True
             await send(
                 {
                     "type": "http.response.start",

@@ -158,12 +158,11 @@ class Incoming:
 
     @property
     def quiet(self) -> bool:
-        """Whether the body has come whole and nothing more is waited for, or is to be undone."""
-        return (
-            self.state is COMPLETE
-            and not (self._pumping or self.at_end or self.disconnected)
-            and self._news is None
-        )
+        """Whether nothing is waited for, or is to be undone: the body has come whole, or nobody has
+        asked for it."""
+        if self._pumping or self.at_end or self.disconnected or self._news is not None:
+            return False
+        return self.state is COMPLETE or (self._arrivals == 0 and not self._deaf)
 
     # -- the pump -------------------------------------------------------------------------------
 
