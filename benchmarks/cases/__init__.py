@@ -9,6 +9,7 @@ from benchmarks.cases import (
     files,
     imports,
     memory,
+    over_sockets,
     policies,
     reads,
     routed,
@@ -36,6 +37,7 @@ CASES: dict[str, Callable[[Peers, Clock], Awaitable[Outcome]]] = {
     "idle": memory.run_streams,
     "peaks": memory.run_peaks,
     "imports": imports.run,
+    "servers": over_sockets.run,
 }
 
 GROUPS = {
