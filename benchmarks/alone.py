@@ -18,8 +18,8 @@ from statistics import median
 
 from benchmarks import floors, samples
 from benchmarks.asgi import FIRST_ID, LEFT, Answer, App, Ask, Client, Message, answer, post, started
-from benchmarks.cases.common import ASK, PATHS, expected
 from benchmarks.peers import Peer, load
+from benchmarks.plan import ASK, PATHS, expected
 
 RAW = "raw"
 STATUS = Path("/proc/self/status")

@@ -4,11 +4,8 @@ import os
 
 from benchmarks import floors
 from benchmarks.asgi import App
-from benchmarks.cases.common import PATHS, expected
 from benchmarks.peers import load
-
-NAME = "HESPER_BENCH_APP"
-LAYERS = "HESPER_BENCH_LAYERS"
+from benchmarks.plan import APP, LAYERS, PATHS, expected
 
 
 def build(name: str, layers: int) -> App:
@@ -18,5 +15,5 @@ def build(name: str, layers: int) -> App:
     return load([name])[0][name].builders[name](PATHS, layers)
 
 
-if NAME in os.environ:
-    app = build(os.environ[NAME], int(os.environ[LAYERS]))
+if APP in os.environ:
+    app = build(os.environ[APP], int(os.environ[LAYERS]))

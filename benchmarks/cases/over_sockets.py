@@ -5,10 +5,21 @@ measured in the same seconds. Idle servers cost next to nothing.
 """
 
 from contextlib import AsyncExitStack
+from itertools import product
 from statistics import median
 
 from benchmarks.outcome import Bar, Chart, Duel, Outcome, Peers, Table
-from benchmarks.servers import CONNECTIONS, Server, Unfit, client_name, installed, rate, serving
+from benchmarks.servers import (
+    COMMANDS,
+    CONNECTIONS,
+    Load,
+    Server,
+    Unfit,
+    client_name,
+    installed,
+    load,
+    serving,
+)
 from benchmarks.timing import Clock
 
 RAW = "raw"
@@ -17,103 +28,115 @@ DEEPEST = LAYERS[-1]
 SHARE = 0.9
 SECONDS = 1
 
-Rates = dict[tuple[str, int], list[float]]
+Key = tuple[str, int]
+Loads = dict[Key, list[Load]]
 
 
 async def run(peers: Peers, clock: Clock) -> Outcome:
     outcome = Outcome()
     for server in installed():
-        rates = await measure(server, peers, clock)
-        outcome.tables.append(table(server, rates))
-        outcome.bars.append(bar(server, rates))
+        loads = await measure(server, peers, clock)
+        if all((RAW, layers) in loads for layers in LAYERS):
+            outcome.tables.append(table(server, loads))
+            outcome.charts.append(chart(server, loads))
+        outcome.bars.append(bar(server, loads))
         for layers in LAYERS:
-            duel(outcome, server, layers, rates)
-        outcome.charts.append(chart(server, rates))
-    missing = {"uvicorn", "granian"} - set(installed())
+            duel(outcome, server, layers, loads)
+    missing = set(COMMANDS) - set(installed())
     outcome.notes.extend(f"over sockets: without {name}: not installed" for name in missing)
     outcome.notes.append(f"over sockets: client: {client_name()}, {CONNECTIONS} connections")
     return outcome
 
 
-async def measure(server: str, peers: Peers, clock: Clock) -> Rates:
-    """Return the requests a second of each app and number of middlewares, in each round."""
+async def measure(server: str, peers: Peers, clock: Clock) -> Loads:
+    """Return what each app did, with each number of middlewares, in each round."""
     title = f"over sockets, {server}"
     async with AsyncExitStack() as stack:
-        running: dict[tuple[str, int], Server] = {}
-        for name, layers in [(RAW, 0), *((name, layers) for name in peers for layers in LAYERS)]:
+        running: dict[Key, Server] = {}
+        for name, layers in product((RAW, *peers), LAYERS):
             clock.progress(f"{title}: {name} +{layers}")
             try:
                 context = serving(server, name, layers)
                 running[name, layers] = await stack.enter_async_context(context)
                 # The interpreter specialises, and caches fill.
-                await rate(running[name, layers], SECONDS)
+                await load(running[name, layers], SECONDS)
             except Unfit as fault:
                 running.pop((name, layers), None)
                 clock.leave_out(title, f"{name} +{layers}", str(fault))
         return await rounds(title, running, max(2, clock.rounds // 15), clock)
 
 
-async def rounds(
-    title: str, running: dict[tuple[str, int], Server], count: int, clock: Clock
-) -> Rates:
-    rates: Rates = {key: [] for key in running}
+async def rounds(title: str, running: dict[Key, Server], count: int, clock: Clock) -> Loads:
+    loads: Loads = {key: [] for key in running}
     for number in range(count):
         clock.progress(f"{title}: round {number + 1} of {count}")
-        for key in list(rates):
+        for key in list(loads):
             try:
-                rates[key].append(await rate(running[key], SECONDS))
+                loads[key].append(await load(running[key], SECONDS))
             except Unfit as fault:
-                del rates[key]
+                del loads[key]
                 clock.leave_out(title, f"{key[0]} +{key[1]}", str(fault))
-    return rates
+    return loads
 
 
-def of_raw(rates: Rates, key: tuple[str, int]) -> list[float]:
-    """Return what part of the raw app's requests were answered, in each round."""
-    return [one / raw for one, raw in zip(rates[key], rates[RAW, 0], strict=True)]
+def of_raw(loads: Loads, key: Key) -> list[float]:
+    """Return what part of the raw app's requests were answered, in each round.
+
+    The raw app sends the same, headers of middlewares included: a server works for each.
+    """
+    pairs = zip(loads[key], loads[RAW, key[1]], strict=True)
+    return [one.rate / raw.rate for one, raw in pairs]
 
 
-def table(server: str, rates: Rates) -> Table:
+def middle_rate(loads: Loads, key: Key) -> float:
+    return median(load.rate for load in loads[key])
+
+
+def middle_cost(loads: Loads, key: Key) -> float:
+    return median(load.cost for load in loads[key])
+
+
+def table(server: str, loads: Loads) -> Table:
+    title = f"over sockets, {server} (requests a second, and the server's CPU µs for each)"
     columns = ["app"]
     for layers in LAYERS:
-        columns += [f"requests/s, {layers} middlewares", "of raw", "worst"]
-    raw = rates[RAW, 0]
-    title = f"over sockets, {server} (raw app {median(raw):,.0f} requests/s, best {max(raw):,.0f})"
+        columns += [f"{layers} middlewares", "of raw", "worst", "CPU"]
     table = Table(title, columns)
-    for name in dict.fromkeys(name for name, _ in rates if name != RAW):
+    for name in dict.fromkeys(name for name, _ in loads):
         row = [name]
         for layers in LAYERS:
-            if (name, layers) not in rates:
-                row += ["-", "-", "-"]
+            key = name, layers
+            if key not in loads:
+                row += ["-"] * 4
                 continue
-            shares = of_raw(rates, (name, layers))
-            row.append(f"{median(rates[name, layers]):,.0f}")
-            row += [f"{median(shares):.1%}", f"{min(shares):.1%}"]
+            shares = of_raw(loads, key)
+            row += [f"{middle_rate(loads, key):,.0f}", f"{median(shares):.0%}"]
+            row += [f"{min(shares):.0%}", f"{middle_cost(loads, key):.0f}"]
         table.rows.append(row)
     return table
 
 
-def bar(server: str, rates: Rates) -> Bar:
+def bar(server: str, loads: Loads) -> Bar:
     promise = f"{server}, {DEEPEST} middlewares: at least {SHARE:.0%} of raw's requests a second"
-    if ("hesper", DEEPEST) not in rates:
+    if ("hesper", DEEPEST) not in loads or (RAW, DEEPEST) not in loads:
         return Bar(promise, "not measured", None)
-    share = median(of_raw(rates, ("hesper", DEEPEST)))
-    figure = f"{share:.1%}"
-    if ("starlette", DEEPEST) in rates:
-        figure += f", Starlette {median(of_raw(rates, ('starlette', DEEPEST))):.1%}"
-    return Bar(promise, figure, share >= SHARE)
+    share = median(of_raw(loads, ("hesper", DEEPEST)))
+    costs = [middle_cost(loads, (name, DEEPEST)) for name in (RAW, "hesper")]
+    figure = f"{share:.1%} (CPU {costs[1]:.0f} µs a request, raw {costs[0]:.0f}"
+    if ("starlette", DEEPEST) in loads:
+        figure += f"; Starlette {median(of_raw(loads, ('starlette', DEEPEST))):.1%}"
+    return Bar(promise, f"{figure})", share >= SHARE)
 
 
-def duel(outcome: Outcome, server: str, layers: int, rates: Rates) -> None:
-    mine, theirs = rates.get(("hesper", layers)), rates.get(("starlette", layers))
-    if mine and theirs:
+def duel(outcome: Outcome, server: str, layers: int, loads: Loads) -> None:
+    mine, theirs = ("hesper", layers), ("starlette", layers)
+    if mine in loads and theirs in loads:
         case = f"{server}, {layers} middlewares, wall time"
-        outcome.duels.append(Duel(case, 1e6 / median(mine), 1e6 / median(theirs)))
+        times = [1e6 / middle_rate(loads, key) for key in (mine, theirs)]
+        outcome.duels.append(Duel(case, *times))
 
 
-def chart(server: str, rates: Rates) -> Chart:
-    times = {RAW: 1e6 / median(rates[RAW, 0])}
-    for name, layers in rates:
-        if layers == DEEPEST:
-            times[name] = 1e6 / median(rates[name, layers])
-    return Chart(f"{server}, {DEEPEST} middlewares, wall time", "µs", times)
+def chart(server: str, loads: Loads) -> Chart:
+    times = {name: 1e6 / middle_rate(loads, (name, n)) for name, n in loads if n == DEEPEST}
+    limit = times[RAW] / SHARE
+    return Chart(f"{server}, {DEEPEST} middlewares, wall time", "µs", times, limit)
