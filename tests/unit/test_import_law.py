@@ -21,7 +21,7 @@ VALUES, CONCURRENCY, RIM, MESSAGES, COMPOSITION, APPLICATIONS, TESTING, COMMANDS
 LAYERS = {
     VALUES: "status types exceptions convertors cookies conditional datastructures config sse"
     " _accept _grammar _headers _host _multidict _paths _ranges _url _utils",
-    CONCURRENCY: "_concurrency concurrency",
+    CONCURRENCY: "_concurrency concurrency supervision",
     RIM: "_asgi",
     MESSAGES: "background _connection _response _file_body _file_response responses requests websockets"
     " formparsers _form_rules _spools _urlencoded",

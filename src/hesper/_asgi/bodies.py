@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from functools import partial
 from logging import getLogger
 from typing import Any
 
 import anyio
 
-from hesper._asgi.exchange import Exchange
-from hesper._asgi.states import TRAILERS
+from hesper._asgi.exchange import Exchange, Sending
+from hesper._asgi.states import STARTED, TRAILERS
 from hesper._concurrency import Grace, cancelled_type, checkpoint, interruptible
-from hesper.exceptions import UsageError
+from hesper.exceptions import ClientDisconnect, UsageError
 from hesper.types import Message
 
 logger = getLogger("hesper")
@@ -44,6 +45,11 @@ class Body:
         self._parts: tuple[AsyncIterable[Any], ...] = (content,)
         self._closed = False
         self.charset = charset
+
+    @property
+    def farewell(self) -> bytes | None:
+        """What ends the body when the app shuts down, so that it is whole; None to let it be."""
+        return None
 
     @property
     def content(self) -> AsyncIterable[Any]:
@@ -71,6 +77,11 @@ class Body:
         if iterator is not content:
             self._parts = (iterator, *self._parts)
         return iterator
+
+    @property
+    def over(self) -> bool:
+        """Whether it was sent whole, and neither has to be closed nor to be waited for."""
+        return False
 
     @property
     def late(self) -> Sequence[Message]:
@@ -145,12 +156,15 @@ async def stream(exchange: Exchange, body: Body, start: Message) -> None:
     incoming = exchange.incoming
     failure: BaseException | None = None
     with interruptible() as stretch:
-        incoming.add_stretch(stretch)
+        if not exchange.finishing:
+            incoming.add_stretch(stretch)
+        if body.farewell is not None:
+            incoming.add_idle(stretch)
         grace = Grace(stretch, GRACE)
         try:
             with grace:
                 try:
-                    await exchange.send(start)
+                    await deliver(exchange, start)
                     await _iterate(exchange, body, grace)
                 except BaseException as exc:
                     failure = exc
@@ -170,12 +184,18 @@ async def stream(exchange: Exchange, body: Body, start: Message) -> None:
                 raise failure
         finally:
             incoming.remove_stretch(stretch)
+            incoming.remove_idle(stretch)
             failure = None  # the frame and its traceback would keep each other alive
             if grace.exceeded:
                 logger.warning(
                     "A response's body was abandoned: its cleanup took longer than %s seconds.",
                     GRACE,
                 )
+    if stretch.interrupted and body.farewell is not None and exchange.state is STARTED:
+        # Interrupted by a shutdown: nothing is sent to a client that has left.
+        with Sending(exchange):
+            await exchange.send(_chunk(body.farewell))
+            await _send_end(exchange, body)
 
 
 SCOPE_AROUND_YIELD = (
@@ -195,8 +215,9 @@ _END = object()
 async def _iterate(exchange: Exchange, body: Body, grace: Grace) -> None:
     incoming = exchange.incoming
     iterator = body.start()
+    send = partial(deliver, exchange) if exchange.finishing else exchange.send
     suspensions, streak = exchange.suspensions, 0
-    while not incoming.disconnected:
+    while not incoming.disconnected or exchange.finishing:
         try:
             chunk = await grace.run(iterator.__anext__())
         except StopAsyncIteration:
@@ -208,12 +229,8 @@ async def _iterate(exchange: Exchange, body: Body, grace: Grace) -> None:
         if chunk is _END:
             await _send_end(exchange, body)
             return
-        if isinstance(chunk, dict):
-            await exchange.send(chunk)  # a foreign app's message, as it is
-        else:
-            await exchange.send(
-                {"type": "http.response.body", "body": body.encode(chunk), "more_body": True}
-            )
+        # A dict is a foreign app's message, as it is.
+        await send(chunk if isinstance(chunk, dict) else _chunk(body.encode(chunk)))
         streak += 1
         if exchange.suspensions != suspensions:
             suspensions, streak = exchange.suspensions, 0
@@ -221,10 +238,29 @@ async def _iterate(exchange: Exchange, body: Body, grace: Grace) -> None:
             await checkpoint()
 
 
-async def _send_end(exchange: Exchange, body: Body) -> None:
-    await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
-    for message in body.late:
+def _chunk(chunk: bytes) -> Message:
+    return {"type": "http.response.body", "body": chunk, "more_body": True}
+
+
+async def deliver(exchange: Exchange, message: Message) -> None:
+    """Send a message; where the body is to reach its end, drop it if nobody is there."""
+    if not exchange.finishing:
         await exchange.send(message)
+    elif not exchange.disconnected:
+        with interruptible() as stretch:
+            exchange.incoming.add_stretch(stretch)
+            try:
+                await exchange.send(message)
+            except ClientDisconnect:
+                pass
+            finally:
+                exchange.incoming.remove_stretch(stretch)
+
+
+async def _send_end(exchange: Exchange, body: Body) -> None:
+    await deliver(exchange, {"type": "http.response.body", "body": b"", "more_body": False})
+    for message in body.late:
+        await deliver(exchange, message)
     if exchange.state is TRAILERS:  # announced by an app whose messages a middleware did not read
         await exchange.send({"type": "http.response.trailers", "headers": []})
 

@@ -85,6 +85,10 @@ class Incoming:
     """Whether the response has ended: nothing more is received."""
     owned = True
     """Whether a rim will close it; a request that was made outside of one has none."""
+    shutting_down = False
+    """Whether the app has said that it shuts down."""
+    listeners = 0
+    """Who wait for the shutdown, and bring themselves to an end when it comes."""
     at_end: tuple[Callable[[], Awaitable[None]], ...] = ()
     """What is called when the request is over, background work included: files are closed."""
 
@@ -105,6 +109,7 @@ class Incoming:
     _error: Exception | None = None
     _arrivals = 0
     _stretches: tuple[Interruptible, ...] = ()
+    _idle: tuple[Interruptible, ...] = ()
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         # Not the scope itself: it holds the exchange, and a cycle would wait for the collector.
@@ -212,6 +217,35 @@ class Incoming:
     def remove_stretch(self, stretch: Interruptible) -> None:
         """From here on it does not."""
         self._stretches = tuple(other for other in self._stretches if other is not stretch)
+
+    # -- the shutdown ---------------------------------------------------------------------------
+
+    def shut_down(self) -> None:
+        """The app shuts down: let all know, and interrupt what has nothing better to do."""
+        self.shutting_down = True
+        if not self.listeners:
+            for stretch in self._idle:
+                stretch.interrupt()
+        self.wake()
+
+    def add_idle(self, stretch: Interruptible) -> None:
+        """From here on a shutdown that nobody listens to interrupts ``stretch``."""
+        self._idle = (*self._idle, stretch)
+        if self.shutting_down and not self.listeners:
+            stretch.interrupt()
+
+    def remove_idle(self, stretch: Interruptible) -> None:
+        """From here on it does not."""
+        self._idle = tuple(other for other in self._idle if other is not stretch)
+
+    async def wait_shutting_down(self) -> None:
+        """Wait until the app shuts down or the response has ended."""
+        self.listeners += 1
+        try:
+            while not (self.shutting_down or self.closed or self.responded):
+                await self.wait_news()
+        finally:
+            self.listeners -= 1
 
     def wake(self) -> None:
         """Let whoever waits for news look again."""

@@ -29,7 +29,7 @@ from hesper._asgi.socket_states import (
     WebSocketState,
     next_socket_state,
 )
-from hesper._concurrency import checkpoint, interruptible
+from hesper._concurrency import cancelled_type, checkpoint, interruptible
 from hesper.exceptions import ClientDisconnect, UsageError
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -140,8 +140,22 @@ class SocketExchange(SocketIncoming):
         ASGI does not say what a server does then: uvicorn cuts the connection (the client sees
         1006), hypercorn says 1011, granian closes without a code, daphne leaves it open for ever.
         """
+        await self.close_if_open(1000)
+
+    async def close_if_open(self, code: int) -> None:
+        """Close the socket, or refuse it, unless one side has ended it."""
         if self.state is SocketState.CONNECTING or self.state is SocketState.ACCEPTED:
-            await self.send({"type": "websocket.close", "code": 1000, "reason": ""})
+            await self.send({"type": "websocket.close", "code": code, "reason": ""})
+
+    async def _wait_news(self) -> None:
+        if self.shutting_down and not self.listeners and not self.over:
+            await self.say_goodbye()  # nobody has anything better to do
+        else:
+            await super()._wait_news()
+
+    async def say_goodbye(self) -> None:
+        """The app shuts down: close with 1012, "Service Restart", as uvicorn does by itself."""
+        await self.close_if_open(1012)
 
     async def _let_pump_run(self, closes: bool) -> None:
         self._unwaited = 0
@@ -229,6 +243,11 @@ async def conduct_socket(
                 return
             if on_error is None or not await _answered(on_error, websocket, exc, exchange):
                 raise
+        except cancelled_type():
+            if owner and exchange.cut:
+                with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                    await exchange.say_goodbye()
+            raise
         if owner:
             await exchange.finish()
     finally:

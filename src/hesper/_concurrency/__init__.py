@@ -15,7 +15,7 @@ What differs between the loops has one form here:
 from __future__ import annotations
 
 from hesper._concurrency.baton import new_baton
-from hesper._concurrency.children import Child, outlast, spawn, wait_at_most
+from hesper._concurrency.children import Child, outlast, spawn, spawn_here, wait_at_most
 from hesper._concurrency.grace import Grace
 from hesper._concurrency.interrupts import Interruptible, deliver_again, interruptible
 from hesper._concurrency.loops import (
@@ -23,6 +23,7 @@ from hesper._concurrency.loops import (
     Signal,
     cancelled_type,
     checkpoint,
+    loop_token,
     new_event,
     new_signal,
     on_asyncio,
@@ -41,6 +42,7 @@ __all__ = [
     "checkpoint",
     "deliver_again",
     "interruptible",
+    "loop_token",
     "new_baton",
     "new_event",
     "new_signal",
@@ -49,5 +51,6 @@ __all__ = [
     "run_in_thread",
     "running_loop",
     "spawn",
+    "spawn_here",
     "wait_at_most",
 ]

@@ -188,8 +188,8 @@ class _Measured:
         self._cancelled = False
         exchange = request._exchange
         self._exchange: Exchange | None = exchange
-        self._server_send = exchange.server_send
-        exchange.server_send = self._send
+        self._server_send = exchange._send
+        exchange._send = self._send
         exchange.incoming.at_end += (self._close,)
 
     async def _send(self, message: Message) -> None:
