@@ -125,7 +125,9 @@ async def test_finish_a_body_reaches_its_end_when_the_client_leaves_in_it(dialec
     assert_quiet(result)
 
 
-async def test_finish_a_body_reaches_its_end_when_the_server_cancels_in_it(dialect: Dialect) -> None:
+async def test_finish_a_body_reaches_its_end_when_the_server_cancels_in_it(
+    dialect: Dialect,
+) -> None:
     ledger = Ledger()
     server = ScriptedServer(finishing(streaming(ledger)), dialect)
     async with server.lifespan(), server.get("/").open() as client:

@@ -123,12 +123,12 @@ async def probe(request: Request) -> Response:
     return JSONResponse(measure(by_type=True))
 
 
-POLICIES = ["continue"]
-
 hesper = Hesper(
     routes=[
         Route("/probe", probe),
-        *[Mount(f"/{policy}", routes=ROUTES) for policy in POLICIES],
+        Mount("/continue", routes=ROUTES, on_disconnect="continue"),
+        Mount("/cancel", routes=ROUTES, on_disconnect="cancel"),
+        Mount("/finish", routes=ROUTES, on_disconnect="finish"),
     ],
     middleware=[passing, passing],
 )

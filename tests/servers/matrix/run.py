@@ -16,7 +16,7 @@ from tests.servers.matrix.servers import COMMANDS, ROOT, Server, serve
 from tests.servers.matrix.visit import PATIENCE, Visit
 from tests.storm.servers import Log
 
-POLICIES = ["continue"]
+POLICIES = ["continue", "cancel", "finish"]
 
 HTTP2_SERVERS = ["hypercorn (asyncio)", "hypercorn (trio)", "granian"]
 """Those that speak it without TLS."""
