@@ -148,14 +148,16 @@ class SocketExchange(SocketIncoming):
             await self.send({"type": "websocket.close", "code": code, "reason": ""})
 
     async def _wait_news(self) -> None:
-        if self.shutting_down and not self.listeners and not self.over:
+        if self.shutting_down and not self.listeners and self.state is SocketState.ACCEPTED:
             await self.say_goodbye()  # nobody has anything better to do
         else:
             await super()._wait_news()
 
     async def say_goodbye(self) -> None:
-        """The app shuts down: close with 1012, "Service Restart", as uvicorn does by itself."""
+        """The app shuts down: close with 1012, "Service Restart", as uvicorn does by itself. The
+        handler gets ``WebSocketDisconnect`` with that code."""
         await self.close_if_open(1012)
+        self.state = SOCKET[self.state, SocketEvent.GOODBYE]
 
     async def _let_pump_run(self, closes: bool) -> None:
         self._unwaited = 0

@@ -67,6 +67,7 @@ class _Run:
         del self.open[busy]
         if not self.open and self._empty is not None:
             self._empty.set()
+            self._empty = None
 
     def cut(self) -> None:
         for busy, stretch in self.open.items():
@@ -75,7 +76,8 @@ class _Run:
 
     async def wait_empty(self) -> None:
         while self.open:
-            self._empty = new_event()
+            if self._empty is None:
+                self._empty = new_event()
             await self._empty.wait()
 
     async def enforce(self) -> None:
