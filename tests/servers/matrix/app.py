@@ -42,6 +42,13 @@ async def wait(request: Request) -> Response:
     return PlainTextResponse("late")
 
 
+async def polite(request: Request) -> Response:
+    """A long poll: it ends by itself when the app shuts down."""
+    async with fate(visit_of(request), "handler"):
+        await request.wait_shutting_down()
+    return PlainTextResponse("nothing new")
+
+
 def thread(request: Request) -> Response:
     """The same in a thread, which looks whether the client is still there."""
     visit = visit_of(request)
@@ -108,6 +115,7 @@ async def passing(
 
 ROUTES = [
     Route("/wait", wait, methods=["GET", "POST"]),
+    Route("/polite", polite),
     Route("/thread", thread),
     Route("/upload", upload, methods=["POST"]),
     Route("/stream", stream),
@@ -123,14 +131,22 @@ async def probe(request: Request) -> Response:
     return JSONResponse(measure(by_type=True))
 
 
+async def stop(request: Request) -> Response:
+    """What an operator's hook would do before the server is stopped."""
+    hesper.begin_shutdown(float(request.query_params["grace"]))
+    return PlainTextResponse("soon")
+
+
 hesper = Hesper(
     routes=[
         Route("/probe", probe),
+        Route("/stop", stop),
         Mount("/continue", routes=ROUTES, on_disconnect="continue"),
         Mount("/cancel", routes=ROUTES, on_disconnect="cancel"),
         Mount("/finish", routes=ROUTES, on_disconnect="finish"),
     ],
     middleware=[passing, passing],
+    shutdown_grace=1.0,
 )
 
 

@@ -141,6 +141,13 @@ def close_frame(code: int | None = None, reason: str = "") -> bytes:
     return bytes([0x88, 0x80 | len(payload)]) + mask + masked
 
 
+def close_code(received: bytes) -> int | None:
+    """The code of the close frame that a server sent last; None if there is none."""
+    _, _, frames = received.partition(b"\r\n\r\n")
+    start = frames.rfind(b"\x88")
+    return None if start < 0 else int.from_bytes(frames[start + 2 : start + 4])
+
+
 def whole(response: bytes) -> bool:
     """Whether a response that is chunked, or has a length, has come to its end."""
     head, _, body = response.partition(b"\r\n\r\n")

@@ -95,6 +95,14 @@ class Reader:
             except TimeoutError:
                 return None
 
+    def catch_up(self) -> None:
+        """Read all that is there already."""
+        try:
+            while True:
+                self._read()
+        except BlockingIOError:
+            pass
+
     def _read(self) -> None:
         *lines, self._rest = (self._rest + os.read(self._pipe, 1 << 20)).split(b"\n")
         for line in lines:

@@ -84,11 +84,15 @@ class Visit:
 
     def had(self, what: str) -> Entry | None:
         """The first entry of this kind that has come already."""
-        return next((entry for entry in self._reader.of(self.id) if entry.what == what), None)
+        return next((entry for entry in self.entries() if entry.what == what), None)
+
+    def entries(self) -> list[Entry]:
+        """All that has come."""
+        return self._reader.of(self.id)
 
     def count(self, what: str) -> int:
         """How many entries of this kind have come."""
-        return sum(entry.what == what for entry in self._reader.of(self.id))
+        return sum(entry.what == what for entry in self.entries())
 
     def is_prompt(self, entry: Entry | None) -> bool:
         """Whether it had happened within a moment after the client left."""
@@ -98,5 +102,5 @@ class Visit:
         """All entries in order, with the milliseconds since the client left."""
         return "; ".join(
             f"{entry} ({(entry.at - self.left_at) * 1000:+.0f} ms)" if self.left_at else str(entry)
-            for entry in self._reader.of(self.id)
+            for entry in self.entries()
         )

@@ -31,7 +31,7 @@ class Witness:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        visit = "" if scope["type"] == "lifespan" else visit_of(scope)
+        visit = "lifespan" if scope["type"] == "lifespan" else visit_of(scope)
         if not visit:
             await self.app(scope, receive, send)
             return
@@ -41,6 +41,8 @@ class Witness:
             if message["type"].endswith(".disconnect"):
                 more = {key: message[key] for key in ("code", "reason") if key in message}
                 journal.note(visit, "told", **more)
+            elif message["type"] == "lifespan.shutdown":
+                journal.note(visit, message["type"])
             return message
 
         async def sent(message: Message) -> None:
