@@ -20,6 +20,7 @@ from hesper._asgi.websocket import conduct_socket
 from hesper._asgi.workload import Workload
 from hesper._build import build, check_middleware
 from hesper._concurrency import running_loop
+from hesper._observing import Witness, ending_of, observe, socket_ending_of
 from hesper._stack import Face, Stack, descend, descend_socket, stack_of, with_policy
 from hesper.datastructures import State, URLPath
 from hesper.endings import RequestEnded
@@ -247,6 +248,9 @@ class Hesper:
             http = self._freeze().http
         kind = scope["type"]
         if kind == "http":
+            if self._on_ending:
+                await self._observed(http, scope, receive, Witness(send))
+                return
             request = open_request(scope, receive, send)
             work = conduct(http, request, request, scope, self._answers_errors)
             if running_loop() is None:
@@ -258,15 +262,41 @@ class Hesper:
                 await self._workload.carry(steps, trap, request)
                 break
         elif kind == "websocket":
-            stack = self._freeze()
-            websocket = WebSocket(scope, receive, send)
-            exchange = websocket._exchange
-            await self._workload.carry_socket(
-                conduct_socket(stack.websocket, websocket, exchange, self._on_socket_error),
-                exchange,
-            )
+            await self._serve_socket(scope, receive, send)
         else:
             await self._freeze().other(scope, receive, send)
+
+    async def _observed(
+        self, http: Handler, scope: Scope, receive: Receive, witness: Witness
+    ) -> None:
+        request = open_request(scope, receive, witness)
+        work = conduct(http, request, request, scope, self._answers_errors)
+        await observe(
+            self._on_ending,
+            scope,
+            witness,
+            self._workload.carry_whole(work, request),
+            lambda error: ending_of(request._shared, witness, error),
+        )
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        witness = Witness(send) if self._on_ending else None
+        websocket = WebSocket(scope, receive, witness or send)
+        exchange = websocket._exchange
+        work = self._workload.carry_socket(
+            conduct_socket(self._freeze().websocket, websocket, exchange, self._on_socket_error),
+            exchange,
+        )
+        if witness is None:
+            await work
+            return
+        await observe(
+            self._on_ending,
+            scope,
+            witness,
+            work,
+            lambda error: socket_ending_of(exchange, error),
+        )
 
     # -- building ---------------------------------------------------------------------------------
 
