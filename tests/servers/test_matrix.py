@@ -32,11 +32,7 @@ def test_nothing_of_ours_is_left(server: str) -> None:
 
 @servers
 def test_nothing_is_in_the_log(server: str) -> None:
-    troubles = outcome_of(server).troubles()
-    if server == "daphne":  # it has no lifespan, and that is said once
-        assert len([each for each in troubles if "was started without a lifespan" in each]) == 1
-        troubles = [each for each in troubles if "was started without a lifespan" not in each]
-    assert troubles == []
+    assert outcome_of(server).troubles == []
 
 
 @pytest.mark.patience(180)

@@ -12,9 +12,8 @@ from tests.servers.matrix import probing, treating
 from tests.servers.matrix.client import Client
 from tests.servers.matrix.http2 import Http2Client
 from tests.servers.matrix.probing import Facts, Probe
-from tests.servers.matrix.servers import COMMANDS, ROOT, Server, serve
+from tests.servers.matrix.servers import COMMANDS, Server, serve
 from tests.servers.matrix.visit import PATIENCE, Visit
-from tests.storm.servers import Log
 
 POLICIES = ["continue", "cancel", "finish"]
 
@@ -87,7 +86,8 @@ class Outcome:
     results: dict[Cell, Facts | AssertionError] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
     """What there is of ours after the last client, and was not before the first."""
-    log: str = ""
+    troubles: list[str] = field(default_factory=list)
+    """What its log has of errors."""
 
     def facts(self, app: str, protocol: str) -> Facts:
         """All facts about an app and a protocol, by their rows."""
@@ -96,11 +96,6 @@ class Outcome:
             if (cell.app, cell.protocol) == (app, protocol) and isinstance(result, dict):
                 found |= result
         return found
-
-    def troubles(self) -> list[str]:
-        """The records of the log at ERROR and above, tracebacks, and all that Hesper warns of."""
-        log = Log(self.log.replace(str(ROOT), ""))  # whose name may well be ours
-        return [log.examples[kind] for kind in log.troubles]
 
 
 async def run(name: str) -> Outcome:
@@ -116,7 +111,7 @@ async def run(name: str) -> Outcome:
             assert isinstance(result, (dict, AssertionError)), repr(result)
             outcome.results[cell] = result
         outcome.left = await settled(server, before)
-        outcome.log = server.log()
+        outcome.troubles = server.troubles()
     return outcome
 
 

@@ -15,15 +15,13 @@ from time import monotonic
 
 from tests.servers.matrix.journal import PIPE, Reader
 from tests.servers.process import READY_WITHIN, free_port
+from tests.storm.servers import Log
 
 APP = "tests.servers.matrix.app:app"
 ROOT = Path(__file__).parents[3]
 
 GRACEFUL = 2
 """Seconds that each server waits for open requests at SIGTERM, if it takes a number."""
-
-KILLS_AFTER = 1
-"""Seconds after a client has left when daphne cancels the app."""
 
 _UVICORN = "uvicorn {app} --port {port} --no-access-log --timeout-graceful-shutdown 2 --http "
 _HYPERCORN = "hypercorn {app} -b 127.0.0.1:{port} --graceful-timeout 2 -k "
@@ -37,6 +35,12 @@ COMMANDS = {
     "daphne": "daphne {app} -b 127.0.0.1 -p {port} -v 1 --access-log /dev/null"
     " --application-close-timeout 1",
 }
+
+
+REASONABLE = [
+    "was started without a lifespan",  # daphne has none, and that is said once
+    "Cancelled at shutdown",  # work that was to be finished and was not, by its names
+]
 
 
 class Server:
@@ -53,6 +57,13 @@ class Server:
     def log(self) -> str:
         """What it has written."""
         return self._output.read_text(errors="replace")
+
+    def troubles(self) -> list[str]:
+        """The records of its log at ERROR and above, tracebacks, and all that Hesper warns of; but
+        not that which has its reason."""
+        log = Log(self.log().replace(str(ROOT), ""))  # whose name may well be ours
+        found = [log.examples[kind] for kind in log.troubles]
+        return [each for each in found if not any(text in each for text in REASONABLE)]
 
     async def ended(self, within: float) -> float | None:
         """Wait until the process has ended.

@@ -67,12 +67,12 @@ BARE_KINDS = [
 class Open:
     """One visit of each kind to each app, which stay until the server is stopped."""
 
-    def __init__(self, server: Server, apps: list[str]) -> None:
-        self.server = server
+    def __init__(self, server: Server, apps: list[str], *, sockets: bool | None = None) -> None:
         self.visits = {
             (app, kind): Visit(server.port, server.journal, app, kind.endpoint, Client())
             for app in apps
             for kind in (BARE_KINDS if app == "bare" else KINDS)
+            if sockets is None or kind.is_socket is sockets
         }
         self._reading: list[asyncio.Task[bytes]] = []
 
@@ -99,10 +99,16 @@ class Open:
             visit.client.leave(How.RST)
 
 
-async def by_signal(name: str, apps: list[str]) -> dict[str, Facts]:
-    """Stop a server by SIGTERM; by app, what becomes of what is open."""
+async def by_signal(name: str, apps: list[str], *, sockets: bool) -> dict[str, Facts]:
+    """Stop a server by SIGTERM; by app, what becomes of what is open.
+
+    Args:
+        name: which server.
+        apps: ``bare``, and policies.
+        sockets: open only WebSockets, or only requests: daphne does not treat all alike.
+    """
     async with serve(COMMANDS[name]) as server:
-        visits = Open(server, apps)
+        visits = Open(server, apps, sockets=sockets)
         await visits.begin()
         began = monotonic()
         server.process.send_signal(signal.SIGTERM)
@@ -117,9 +123,10 @@ async def by_signal(name: str, apps: list[str]) -> dict[str, Facts]:
         # What ends only when the clients leave has learnt it from them.
         late = found is None or found[1] > STAYS - 0.1
         facts[app][kind.row] = LEARNS_NOTHING if late else f"{found[0]} {when(found[1])}"
-    told = next(iter(server.journal.of("lifespan")), None)
-    facts["bare"]["`lifespan.shutdown`"] = when(None if told is None else told.at - began)
-    facts["bare"]["the process ends"] = when(gone)
+    if not sockets:
+        told = [e.at - began for e in server.journal.of("lifespan") if e.at > began]
+        facts["bare"]["`lifespan.shutdown`"] = when(told[0]) if told else "**never**"
+        facts["bare"]["the process ends"] = when(gone)
     return facts
 
 
@@ -133,11 +140,9 @@ def _first(visit: Visit, endings: dict[str, str], began: float) -> tuple[str, fl
 
 def when(seconds: float | None) -> str:
     """When something happened, as far as it is the same in every run."""
-    if seconds is None:
-        return "never"
-    if seconds < PROMPT:
-        return "at once"
-    return "after the server's timeout" if seconds < STAYS - 0.1 else "**when the clients have left**"
+    if seconds is None or seconds > STAYS - 0.1:
+        return "**when the clients have left**"
+    return "at once" if seconds < PROMPT else "after its timeout"
 
 
 async def by_hook(name: str, apps: list[str]) -> dict[str, Facts]:
@@ -153,9 +158,11 @@ async def by_hook(name: str, apps: list[str]) -> dict[str, Facts]:
         server.process.send_signal(signal.SIGTERM)
         gone = await server.ended(within=PATIENCE)
         assert gone is not None, f"the process stays:\n{server.log()}"
-        assert gone < GRACE + 2 * PROMPT, f"it took {gone:.1f} s:\n{server.log()}"
+        assert gone < GRACE + GRACEFUL + PROMPT, f"it took {gone:.1f} s:\n{server.log()}"
         await visits.leave()
         server.journal.catch_up()
+        troubles = server.troubles()
+        assert not troubles, "\n".join(troubles)
     facts: dict[str, Facts] = {app: {} for app in apps}
     for (app, kind), visit in visits.visits.items():
         facts[app][kind.row] = _treatment(visit, kind, began)
