@@ -33,6 +33,8 @@ def print_outcome(outcome: Outcome) -> None:
     print()
     for bar in outcome.bars:
         print(bar_line(bar))
+    for note in outcome.notes:
+        print(f"note         {note}")
     for duel in outcome.duels:
         if duel.lost:
             print(duel_line(duel))
