@@ -159,6 +159,12 @@ class SocketExchange(SocketIncoming):
         await self.close_if_open(1012)
         self.state = SOCKET[self.state, SocketEvent.GOODBYE]
 
+    async def leave_cut(self) -> None:
+        """If a shutdown has cancelled the handler, say goodbye after all."""
+        if self.cut:
+            with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                await self.say_goodbye()
+
     async def _let_pump_run(self, closes: bool) -> None:
         self._unwaited = 0
         if closes:
@@ -246,9 +252,8 @@ async def conduct_socket(
             if on_error is None or not await _answered(on_error, websocket, exc, exchange):
                 raise
         except cancelled_type():
-            if owner and exchange.cut:
-                with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                    await exchange.say_goodbye()
+            if owner:
+                await exchange.leave_cut()
             raise
         if owner:
             await exchange.finish()
