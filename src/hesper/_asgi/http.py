@@ -12,8 +12,6 @@ from logging import getLogger
 from types import coroutine
 from typing import Any
 
-import anyio
-
 from hesper._asgi.exchange import KEY, Exchange, Holder, close_exchange, open_exchange
 from hesper._asgi.foreign import caused_by_leaving
 from hesper._asgi.responding import (

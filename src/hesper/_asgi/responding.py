@@ -83,16 +83,11 @@ async def respond_on(
         await terms.supervisor.finish(work, f"the response to {scope['method']} {scope['path']}")
     except cancelled_type():
         if not ended:
-            hand_over(terms, exchange)
+            terms.heirs += 1
             # One of them is being produced, and it may be around others.
             terms.bodies, exchange.bodies = exchange.bodies, ()
+            exchange.incoming.lost()
         raise
-
-
-def hand_over(terms: Terms, exchange: Exchange) -> None:
-    """The request is cancelled while its work goes on: from here on nobody is there for that."""
-    terms.heirs += 1
-    exchange.incoming.lost()
 
 
 async def inherit(terms: Terms, exchange: Exchange) -> None:

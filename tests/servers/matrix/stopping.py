@@ -1,7 +1,7 @@
 """What becomes of open requests when a server is stopped, on a process of its own.
 
-Once by SIGTERM alone, as servers know it, and once after ``begin_shutdown``, as a hook of the operator's
-calls it, which sends the signal when nothing is open any more.
+Once by SIGTERM alone, as servers know it, and once after ``begin_shutdown``, as a hook of the
+operator's calls it, which sends the signal when nothing is open any more.
 """
 
 from __future__ import annotations
@@ -195,4 +195,3 @@ def _treatment(visit: Visit, kind: Kind, began: float) -> str:
         moment = "at the end of the lifespan"
     cleaned = [entry for entry in visit.entries() if entry.what.endswith(" cleaned")]
     return f"{word} {moment}, {got}" + ("" if cleaned else "; **its cleanup is cut off**")
-

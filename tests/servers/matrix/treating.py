@@ -22,8 +22,8 @@ ENDINGS = ("handler finished", "handler cancelled", "handler told", "handler fai
 STREAM_ENDINGS = ("stream finished", "stream cancelled", "stream closed", "stream failed")
 
 SMALL, LARGE = 128, 1024
-"""KiB of a body: more than what any server reads before it is asked, and more than what Hesper keeps for
-a handler that may yet want it."""
+"""KiB of a body: more than what any server reads before it is asked, and more than what Hesper keeps
+for a handler that may yet want it."""
 
 
 async def fate(visit: Visit) -> str:
