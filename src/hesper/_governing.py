@@ -27,7 +27,7 @@ import anyio
 from hesper._asgi.exchange import KEY, Exchange, Receiver, Terms
 from hesper._asgi.http import Handler
 from hesper._asgi.incoming import Incoming
-from hesper._asgi.responding import Answer, hand_over, inherit, respond
+from hesper._asgi.responding import Answer, inherit, respond, say_unavailable
 from hesper._asgi.socket_incoming import SocketIncoming
 from hesper._concurrency import (
     Interrupted,
@@ -174,7 +174,9 @@ async def _finish(
         await terms.supervisor.finish(run, name_of(scope))
     except cancelled_type():
         if not ended:
-            hand_over(terms, exchange)
+            terms.heirs += 1
+            await say_unavailable(exchange)
+            exchange.incoming.lost()
         elif answers:
             # The answer came with the cancellation: it is not lost, nor is what it leaves to do.
             terms.supervisor.start_soon(_conclude_alone, answers[0], exchange, scope)
@@ -188,6 +190,7 @@ async def _conclude_alone(answer: Any, exchange: Exchange, scope: Scope) -> None
         alone = Exchange({**scope, KEY: None}, exchange._receive, exchange._send)
         alone.join(exchange.incoming)
         alone.terms = exchange.terms
+        alone._lost = True  # the client may be there yet, and getting a 503
         await respond(alone, answer, scope)
 
 
@@ -254,6 +257,7 @@ async def govern_socket(
         try:
             await supervisor_of(websocket.scope).finish(work, name_of(websocket.scope))
         except cancelled_type():
+            await exchange.leave_cut()
             exchange.lost()
             raise
     else:
