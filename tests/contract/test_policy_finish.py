@@ -115,6 +115,31 @@ async def test_finish_the_handler_reaches_its_end_when_the_client_leaves(
     assert_quiet(result)
 
 
+@over("case", [(paying, PAID), (streaming, STREAMED)])
+async def test_finish_an_answer_that_comes_with_the_cancellation_is_concluded_and_not_sent(
+    dialect: Dialect, case: Any
+) -> None:
+    """Nobody may send when the server has cancelled the app: it has closed the connection."""
+    make, lines = case
+    ledger = Ledger()
+    inner = make(ledger)
+    cancel: list[Any] = []
+
+    async def endpoint(request: Request) -> Response:
+        response: Response = await inner(request)
+        cancel[0]()
+        return response
+
+    server = ScriptedServer(finishing(endpoint), dialect)
+    async with server.lifespan():
+        async with server.get("/").open() as client:
+            cancel.append(lambda: client.cancel_app(native=True))
+            result = await client.finish()
+        await ledger.wait()
+    assert (result.ended, result.messages) == ("cancelled", [])
+    assert ledger.lines == lines
+
+
 async def test_finish_a_body_reaches_its_end_when_the_client_leaves_in_it(dialect: Dialect) -> None:
     ledger = Ledger()
     server = ScriptedServer(finishing(streaming(ledger)), dialect)
