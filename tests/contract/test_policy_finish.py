@@ -13,6 +13,7 @@ from hesper.background import BackgroundTask
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response, StreamingResponse
 from hesper.routing import Mount, Route, WebSocketRoute
+from hesper.sse import EventSourceResponse
 from hesper.testing import Dialect, ScriptedServer
 from hesper.types import ASGIApp, Receive, Scope, Send
 from hesper.websockets import WebSocket
@@ -150,7 +151,9 @@ async def test_finish_a_body_reaches_its_end_when_the_client_leaves_in_it(dialec
     assert_quiet(result)
 
 
-async def test_finish_a_body_reaches_its_end_when_the_server_cancels_in_it(dialect: Dialect) -> None:
+async def test_finish_a_body_reaches_its_end_when_the_server_cancels_in_it(
+    dialect: Dialect,
+) -> None:
     ledger = Ledger()
     server = ScriptedServer(finishing(streaming(ledger)), dialect)
     async with server.lifespan(), server.get("/").open() as client:
@@ -161,6 +164,28 @@ async def test_finish_a_body_reaches_its_end_when_the_server_cancels_in_it(diale
     assert ledger.lines == STREAMED
     assert not result.complete
     assert not result.truncated_as_complete
+
+
+@over("ending", ["leave", "cancel"])
+async def test_finish_background_work_runs_although_a_response_is_stuck(
+    dialect: Dialect, ending: str
+) -> None:
+    """The sending is a task of its own: what interrupts the request's task does not reach it."""
+    ledger = Ledger()
+    server = ScriptedServer(finishing(paying(ledger)), dialect)
+    async with server.lifespan(), server.get("/").stall_at_message(1).open() as client:
+        await client.wait_message(1)
+        if ending == "leave":
+            client.leave()
+        else:
+            client.cancel_app()
+            if dialect.shields_blocked_send:
+                client.release()
+        result = await client.finish()
+        await ledger.wait()
+    assert ledger.lines == PAID
+    assert result.ended == ("returned" if ending == "leave" else "cancelled")
+    assert result.violations == []
 
 
 async def test_finish_a_body_reaches_its_end_although_its_client_has_stalled(
@@ -175,6 +200,39 @@ async def test_finish_a_body_reaches_its_end_although_its_client_has_stalled(
         await ledger.wait()
     assert ledger.lines == STREAMED
     assert_quiet(result)
+
+
+async def test_finish_a_last_event_that_is_stuck_is_dropped_with_its_request(
+    dialect: Dialect,
+) -> None:
+    idle, ended = anyio.Event(), anyio.Event()
+
+    async def events() -> AsyncIterator[str]:
+        try:
+            yield "first"
+            idle.set()
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    async def endpoint(request: Request) -> Response:
+        return EventSourceResponse(events())
+
+    app = finishing(endpoint)
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan(), server.get("/").stall_at_message(3).open() as client:
+        await idle.wait()
+        app.begin_shutdown()
+        await client.wait_message(3)
+        client.cancel_app()
+        if dialect.shields_blocked_send:
+            client.release()
+        result = await client.finish()
+        with anyio.fail_after(10):
+            while app.supervisor.running:
+                await anyio.sleep(0.001)
+    assert ended.is_set()
+    assert result.violations == []
 
 
 async def test_finish_changes_nothing_for_a_client_that_stays(dialect: Dialect) -> None:
