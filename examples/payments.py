@@ -1,7 +1,7 @@
 """Payments: one that was started is paid and written down, once, whoever leaves.
 
-    curl -d '{"id": "tea-1", "cents": 450}' --max-time 0.3 http://127.0.0.1:8000/payments
-    curl http://127.0.0.1:8000/payments/tea-1
+curl -d '{"id": "tea-1", "cents": 450}' --max-time 0.3 http://127.0.0.1:8000/payments
+curl http://127.0.0.1:8000/payments/tea-1
 """
 
 from __future__ import annotations
