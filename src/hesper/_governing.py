@@ -179,9 +179,18 @@ async def _finish(
             exchange.incoming.lost()
         elif answers:
             # The answer came with the cancellation: it is not lost, nor is what it leaves to do.
-            terms.supervisor.start_soon(_conclude_alone, answers[0], exchange, scope)
+            terms.heirs += 1
+            exchange.incoming.lost()
+            terms.supervisor.start_soon(_inherit_answer, answers[0], terms, exchange, scope)
         raise
     return answers[0]
+
+
+async def _inherit_answer(answer: Any, terms: Terms, exchange: Exchange, scope: Scope) -> None:
+    try:
+        await _conclude_alone(answer, exchange, scope)
+    finally:
+        await inherit(terms, exchange)
 
 
 async def _conclude_alone(answer: Any, exchange: Exchange, scope: Scope) -> None:
