@@ -101,7 +101,11 @@ class HTTPConnection(Mapping[str, Any], Generic[StateT]):
     @property
     def path_params(self) -> dict[str, Any]:
         """The parameters of the path, converted as the route says."""
-        params: dict[str, Any] = self.scope.get("path_params", {})
+        params: dict[str, Any]
+        try:  # no `get`, which would make a dict for nothing each time
+            params = self.scope["path_params"]
+        except KeyError:
+            params = {}
         return params
 
     @property
@@ -177,3 +181,9 @@ class HTTPConnection(Mapping[str, Any], Generic[StateT]):
             NoMatchFound, UsageError: as ``url_for``.
         """
         return self.url_for(name, **path_params).path
+
+
+def app_shuts_down(scope: Scope) -> bool:
+    """Whether the app that a scope is in has begun its shutdown."""
+    shuts_down: bool = getattr(scope.get("app"), "shutting_down", False)
+    return shuts_down

@@ -73,6 +73,7 @@ class FileResponse(Response):
 
     _sized = False
     _deferred = True
+    _plain = False
     _settled = False
 
     def __init__(

@@ -11,11 +11,25 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 from hesper._asgi.bodies import Body
-from hesper._asgi.http import Answer, serve_answer
+from hesper._asgi.http import serve_answer
+from hesper._asgi.responding import Answer
 from hesper._asgi.websocket import deny, open_socket
 from hesper._headers import MutableHeaders, encode_header
 from hesper.cookies import render_set_cookie
 from hesper.types import Receive, Scope, Send
+
+
+class _Lengths(dict[int, tuple[bytes, bytes]]):
+    """Content-length headers of short contents: formatting one takes 0.12 µs (CPython 3.13)."""
+
+    def __missing__(self, length: int) -> tuple[bytes, bytes]:
+        header = (b"content-length", b"%d" % length)
+        if length < 1024:
+            self[length] = header
+        return header
+
+
+_lengths = _Lengths()
 
 _content_types: dict[str | None, tuple[bytes, bytes]] = {}
 """Encoded content-type headers for utf-8, by media type: an application uses few."""
@@ -52,17 +66,21 @@ class Response(Answer):
     _headers: MutableHeaders | None = None
     _sized: ClassVar[bool] = True
     """Whether the length of ``body`` is that of the content."""
-    _usual: ClassVar[bool] = True
-    """Whether the class renders text, and makes its headers, as this one does."""
+    _usual: ClassVar[tuple[bytes, bytes] | None] = None
+    """The content-type header of a class that renders text, and makes its headers, as this one
+    does; its ``media_type`` stands in its body then."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._usual = (
-            cls.render is Response.render
+        usual = (
+            cls.__init__ is Response.__init__
+            and cls.render is Response.render
             and cls.init_headers is Response.init_headers
             and cls.charset == Response.charset
             and cls._sized
         )
+        media_type = cls.media_type if usual else None
+        cls._usual = None if media_type is None else content_type_header(media_type, cls.charset)
 
     def __init__(
         self,
@@ -76,12 +94,12 @@ class Response(Answer):
         self.background = background
         if media_type is not None:
             self.media_type = media_type
-        elif self._usual and content.__class__ is str and headers is None and status_code == 200:
-            # What the two calls below do, for the usual response in two thirds of the time (0.25 µs).
-            known = _content_types.get(self.media_type)
-            if known is not None:
+        elif content.__class__ is str and headers is None and status_code == 200:
+            # What the two calls below do, for the usual response in half of the time (0.3 µs).
+            usual = self._usual
+            if usual is not None:
                 self.body = text = content.encode()
-                self.raw_headers = [(b"content-length", b"%d" % len(text)), known]
+                self.raw_headers = [_lengths[len(text)], usual]
                 return
         body = self.render(content)
         # ASGI HTTP asks for a byte string: daphne and granian break off at a memoryview.
@@ -147,6 +165,7 @@ class Response(Answer):
     def body_iterator(self, content: AsyncIterable[Any]) -> None:
         if self._body is None:
             self._body = Body(content, self.charset)
+            self._plain = False
         else:
             self._body.replace(content)
 

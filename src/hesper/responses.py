@@ -142,6 +142,7 @@ class StreamingResponse(Response):
         if trailers is None:
             self.body_iterator = chunks
         else:
+            self._plain = False
             self._body = self._with_trailers = TrailersBody(chunks, self.charset, trailers)
             self._deferred = True
         self.init_headers(headers)

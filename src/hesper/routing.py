@@ -1,34 +1,37 @@
 """``Router``: which route answers. The cost does not grow with the number of routes.
 
-The routes are put into a table when the first request comes, and again when their number has
-changed. The order of declaration decides between routes that overlap.
+The routes are put into a table when the first request comes, and again when the list was changed.
+The order of declaration decides between routes that overlap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from hesper._asgi.lifespan import Child, OwnLifespan, as_context, serve_lifespan
 from hesper._base_route import BaseRoute, Match, NoMatchFound
 from hesper._build import build, check_middleware
 from hesper._endpoints import get_name, refuse, request_response, websocket_session
+from hesper._governing import POLICY
 from hesper._mounts import Host, Mount
-from hesper._paths import Matches, PathTable, compile_path, replace_params
+from hesper._paths import Matches, PathTable, Read, compile_path, replace_params
 from hesper._paths.templates import PARAM_FORMAT_REGEX, PARAM_REGEX
+from hesper._route_list import TellingList
 from hesper._routes import (
     PathRoute,
     Route,
     WebSocketRoute,
     method_not_allowed,
 )
-from hesper._stack import Foreign, Stack, serve, with_handlers
+from hesper._stack import Foreign, Stack, serve, with_handlers, with_policy
 from hesper._utils import get_route_path
 from hesper.datastructures import URL, URLPath
 from hesper.exceptions import HTTPException, UsageError
 from hesper.middleware import MiddlewareEntry
-from hesper.middleware.body_limit import limited
+from hesper.middleware.concurrency import limits
 from hesper.middleware.exceptions import ExceptionHandlers
+from hesper.policies import ConcurrencyLimit, OnDisconnect, policy_of
 from hesper.requests import Request
 from hesper.responses import RedirectResponse
 from hesper.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
@@ -52,6 +55,9 @@ __all__ = [
     "websocket_session",
 ]
 
+MAX_DIGITS = 18
+"""Digits that are read as an int without asking whether Python would take so many."""
+
 
 class Router:
     """Routes, in the order in which they count.
@@ -66,6 +72,10 @@ class Router:
         max_body_size: bytes that a request's body may have, in place of the limit around.
         exception_handlers: by status code or exception class, ``handler(request, exc)``; asked
             before the app's, for what is raised in this router and its middleware.
+        on_disconnect: what the client's leaving means for the handler: see ``hesper.policies``.
+        cancel_grace: seconds that the cleanup of a cancelled handler may take.
+        timeout: seconds in which the response has to be whole: 504, or broken off if it has begun.
+        max_concurrency: requests at a time, or a ``ConcurrencyLimit``; one too many gets a 503.
     """
 
     def __init__(
@@ -78,12 +88,17 @@ class Router:
         middleware: Sequence[MiddlewareEntry] | None = None,
         max_body_size: int | None = None,
         exception_handlers: Mapping[Any, ExceptionHandler] | None = None,
+        on_disconnect: OnDisconnect | None = None,
+        cancel_grace: float | None = None,
+        timeout: float | None = None,
+        max_concurrency: int | ConcurrencyLimit | None = None,
     ) -> None:
         self.routes = [] if routes is None else list(routes)
         self.redirect_slashes = redirect_slashes
         self.default: ASGIApp = self.not_found if default is None else default
         self.lifespan_context = as_context(lifespan, stacklevel=3)
-        self._middleware = check_middleware(limited(max_body_size, middleware))
+        self._middleware = check_middleware(limits(max_concurrency, max_body_size, middleware))
+        self._policy = policy_of(on_disconnect, cancel_grace, timeout)
         self._handlers = ExceptionHandlers(exception_handlers or {}, server_errors=False)
         self._handles_errors = bool(exception_handlers)
         self._stack: Stack | None = None
@@ -96,32 +111,48 @@ class Router:
     @routes.setter
     def routes(self, routes: list[BaseRoute]) -> None:
         _check_names(routes)
-        self._routes = routes
+        self._routes = TellingList(routes, self._routes_changed)
+        self._routes_changed()
+
+    def _routes_changed(self) -> None:
+        self._table: PathTable | None = None
         self._entries: list[BaseRoute] = []
         """The routes that are in the table."""
         self._answers: list[Callable[..., Awaitable[Any] | None]] = []
-        self._find: Callable[[str], Matches] = PathTable(()).lookup
+        self._static: dict[str, Route] = {}
+        """The routes without parameters which alone answer their path."""
+        self._last: dict[str, tuple[Collection[str], bool, Read, str, Route]] = {}
+        """The routes of which a last parameter is all that is not literal, as the table has them."""
 
     # -- folding ----------------------------------------------------------------------------------
 
     def _fold(self) -> Stack:
         if self._stack is None:
             own = Stack(self._answer, self._answer_socket, self.lifespan)
-            stack = build(self._middleware, own)
+            stack = with_policy(self._policy, build(self._middleware, own))
             self._stack = with_handlers(self._handlers, stack) if self._handles_errors else stack
         return self._stack
 
     def _lookup(self, path: str) -> Matches:
-        if len(self._entries) != len(self._routes):
-            self._freeze()
-        return self._find(path)
+        table = self._table
+        if table is None:
+            table = self._freeze()
+        return table.lookup(path)
 
-    def _freeze(self) -> None:
+    def _freeze(self) -> PathTable:
         entries = list(self._routes)
         _check_names(entries)
-        self._find = PathTable([route._pattern() for route in entries]).lookup
-        self._answers = [route._answer for route in entries]
+        table = PathTable([route._pattern() for route in entries])
         self._entries = entries
+        self._answers = [route._answer for route in entries]
+        for path, matches in table.static.items():
+            if len(matches) == 1 and type(entries[matches[0][0]])._answer is Route._answer:
+                self._static[path] = cast(Route, entries[matches[0][0]])
+        for head, (literals, integer, read, index, name) in table.last.items():
+            if type(entries[index])._answer is Route._answer:
+                self._last[head] = (literals, integer, read, name, cast(Route, entries[index]))
+        self._table = table
+        return table
 
     # -- dispatch ---------------------------------------------------------------------------------
 
@@ -129,10 +160,42 @@ class Router:
         scope = request.scope
         if "router" not in scope:
             scope["router"] = self
-        path = get_route_path(scope) if scope.get("root_path") else scope["path"]
-        if len(self._entries) != len(self._routes):
-            self._freeze()
-        found = self._find(path)
+        path: str = get_route_path(scope) if scope.get("root_path") else scope["path"]
+        # What _search finds for the usual kinds of route, "/users" and "/users/{id}", in a third of
+        # the time (0.4 µs against 1.1, CPython 3.13): the table, its lookup and the route's answer
+        # without their calls.
+        route = self._static.get(path)
+        if route is not None:
+            params = {}
+        else:
+            head, slash, segment = path.rpartition("/")
+            last = self._last.get(head)
+            if last is None or not slash or segment in last[0]:
+                return self._search(request, path)
+            _, integer, read, name, route = last
+            if not integer:
+                value = read(segment)
+            elif segment.isdigit() and segment.isascii() and len(segment) < MAX_DIGITS:
+                value = int(segment)
+            else:
+                return self._search(request, path)
+            if value is None:
+                return self._search(request, path)
+            params = {name: value}
+        methods = route.methods
+        if methods and scope["method"] not in methods:
+            return self._search(request, path)
+        if "path_params" in scope:
+            params = {**scope["path_params"], **params}
+        scope["path_params"] = params
+        scope["endpoint"] = route.endpoint
+        scope["route"] = route
+        if POLICY in scope:
+            return route._run(request)
+        return route._handler(request)
+
+    def _search(self, request: Request, path: str) -> Awaitable[Any]:
+        found = self._lookup(path)
         for index, params in found:
             answer = self._answers[index](request, params)
             if answer is not None:

@@ -62,13 +62,14 @@ class _ShownTemplateResponse(_TemplateResponse):
     """A page for a server that is told of its template, as test clients want to be."""
 
     _deferred = True
+    _plain = False
     _shown = False
 
     async def _resolve(self, scope: Scope) -> None:
         if self._shown or DEBUG not in scope.get("extensions", ()):
             return
         self._shown = True
-        exchange: Exchange = scope[KEY]
+        exchange: Exchange = scope[KEY]._exchange
         info = {"template": self.template, "context": self.context}
         try:
             await exchange.send({"type": DEBUG, "info": info})

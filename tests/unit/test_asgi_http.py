@@ -9,8 +9,9 @@ import pytest
 
 from hesper._asgi.bodies import Body
 from hesper._asgi.exchange import KEY, open_exchange
-from hesper._asgi.http import Answer, conduct, drive, serve_answer
+from hesper._asgi.http import conduct, drive, serve_answer
 from hesper._asgi.incoming import BUFFER_SIZE
+from hesper._asgi.responding import Answer
 from hesper._asgi.states import ENDED
 from hesper._concurrency import checkpoint
 from hesper.exceptions import ClientDisconnect, UsageError
@@ -53,12 +54,14 @@ class Streamed(Plain):
     def __init__(self, content: Any, background: Any = None, kind: type[Body] = Body) -> None:
         super().__init__(background=background)
         self._body = kind(content, "utf-8")
+        self._plain = False
 
 
 class Deferred(Plain):
     """An answer that is settled late."""
 
     _deferred = True
+    _plain = False
 
     async def _resolve(self, scope: Scope) -> None:
         await turns()

@@ -758,3 +758,14 @@ async def test_a_routers_handler_for_the_clients_leaving_hears_of_it() -> None:
         result = await ScriptedServer(app).post(body=b"cut", unfinished=True).leave_after(0).run()
         assert result.raised is None
     assert calls == ["ClientDisconnect"]
+
+
+@pytest.mark.parametrize("path", ["/here", "/here/7"])
+async def test_a_route_that_takes_anothers_place_is_noticed(path: str) -> None:
+    template = "/here" if path == "/here" else "/here/{id:int}"
+    router = Router([Route(template, named("old"))])
+    assert (await text_of(router, path)).startswith("old")
+    router.routes[0] = Route(template, named("new"))
+    assert (await text_of(router, path)).startswith("new")
+    router.routes.clear()
+    assert (await ask(router, path)).status == 404

@@ -26,10 +26,10 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from hesper._asgi.bodies import GRACE, Body
+from hesper._asgi.bodies import GRACE, Body, deliver
 from hesper._asgi.exchange import Exchange, Receiver, Sending
 from hesper._asgi.foreign import Sender, caused_by_leaving
-from hesper._asgi.states import ENDED, ResponseState, next_response_state
+from hesper._asgi.states import ENDED, STARTED, ResponseState, next_response_state
 from hesper._concurrency import (
     Child,
     Event,
@@ -40,6 +40,7 @@ from hesper._concurrency import (
     new_baton,
     new_event,
     new_signal,
+    on_asyncio,
     spawn,
     wait_at_most,
 )
@@ -50,34 +51,52 @@ from hesper.types import ASGIApp, Message, Scope
 class Bridge:
     """One run of a foreign app: a start message, then an iterator over what follows.
 
-    Class attributes are the defaults: a plain response sets half of them.
+    Slots, each set, for the reason that ``Exchange`` gives.
     """
 
-    late: tuple[Message, ...] = ()
-    """Messages that are not the body's, kept while somebody else reads the body."""
-
-    _start: Message | None = None
-    _slot: Message | None = None
-    _news: Signal | None = None
-    """What the consumer waits on: a message, or the app's end."""
-    _forwarded: Signal | None = None
-    """What the app's ``send`` waits on."""
-    _free: Event | None = None
-    """What further tasks of the app wait on before they send."""
-    _state = ResponseState.STARTED
-    """Where the app's response stands, with the message that is in the slot."""
-    _trailers = False
-    _ended = False
-    _error: BaseException | None = None
-    _child: Child | None = None
-    _cancelled = False
-    _sender: Sender | None = None
+    __slots__ = (
+        "_app",
+        "_cancelled",
+        "_child",
+        "_ended",
+        "_error",
+        "_exchange",
+        "_forwarded",
+        "_free",
+        "_news",
+        "_receiver",
+        "_scope",
+        "_sender",
+        "_slot",
+        "_start",
+        "_state",
+        "_trailers",
+        "late",
+    )
 
     def __init__(self, app: ASGIApp, scope: Scope, exchange: Exchange) -> None:
         self._app = app
         self._scope = scope
         self._exchange = exchange
         self._receiver = Receiver(exchange)
+        self.late: tuple[Message, ...] = ()
+        """Messages that are not the body's, kept while somebody else reads the body."""
+        self._start: Message | None = None
+        self._slot: Message | None = None
+        self._news: Signal | None = None
+        """What the consumer waits on: a message, or the app's end."""
+        self._forwarded: Signal | None = None
+        """What the app's ``send`` waits on."""
+        self._free: Event | None = None
+        """What further tasks of the app wait on before they send."""
+        self._state: ResponseState = STARTED
+        """Where the app's response stands, with the message that is in the slot."""
+        self._trailers = False
+        self._ended = False
+        self._error: BaseException | None = None
+        self._child: Child | None = None
+        self._cancelled = False
+        self._sender: Sender | None = None
 
     # -- the app's side, in the child task -----------------------------------------------------
 
@@ -99,7 +118,7 @@ class Bridge:
             if self._free is None:
                 self._free = new_event()
             await self._free.wait()
-        if self._stopped:
+        if self._receiver.stopped:
             await self._ahead.void.send()
         elif self._state is ENDED:
             pass  # what comes after the end is ignored
@@ -111,7 +130,7 @@ class Bridge:
             self._forwarded = forwarded = new_baton() if last else new_signal()
             self._tell()
             await forwarded.wait()  # rule 2
-            if self._stopped and self._state is not ENDED:
+            if self._receiver.stopped and self._state is not ENDED:
                 await self._ahead.void.send()
         elif message["type"] == "http.response.start":
             self._start = message
@@ -131,10 +150,6 @@ class Bridge:
         assert self._child is not None
         self._cancelled = True
         self._child.cancel()
-
-    @property
-    def _stopped(self) -> bool:
-        return self._receiver.stopped
 
     def _tell(self) -> None:
         if self._news is not None:
@@ -218,6 +233,19 @@ class Bridge:
                 self._free = None
             forwarded.set()  # at last, because the app may go on in here
 
+    def take_whole(self) -> Message | None:
+        """The message that is all of the body, if the app has sent it and nobody has looked."""
+        if self._state is not ENDED or self._trailers:
+            return None
+        message, self._slot = self._slot, None
+        return message
+
+    @property
+    def over(self) -> bool:
+        """Whether the app has returned after a whole response, and has raised nothing."""
+        child = self._child
+        return self._state is ENDED and self._error is None and child is not None and child.done
+
     def stop(self) -> None:
         """Nobody wants the rest (rule 4). Harmless when the response was complete."""
         if self._state is ENDED or self._ended:
@@ -250,7 +278,7 @@ class Bridge:
         finally:
             await child.join()
         error, self._error = self._error, None
-        gone = self._stopped or self._exchange.disconnected
+        gone = self._receiver.stopped or self._exchange.disconnected
         if error is not None and not (gone and caused_by_leaving(error)):
             raise error
 
@@ -281,16 +309,43 @@ class BridgeBody(Body):
             return
         # No generator of a user is in between, so no grace is needed: stopping does not wait.
         bridge = self.bridge
+        if exchange.untouched and on_asyncio():
+            whole = bridge.take_whole()
+            if whole is not None:
+                await self._send_whole(exchange, start, whole)
+                return
         with Sending(exchange):
             try:
-                await exchange.send(start)
-                while not exchange.disconnected:
+                await deliver(exchange, start)
+                while exchange.finishing or not exchange.disconnected:
                     message = await bridge.next_message()
                     if message is None:
                         break
-                    await exchange.send(message)
+                    await deliver(exchange, message)
             finally:
                 bridge.stop()
+
+    async def _send_whole(self, exchange: Exchange, start: Message, whole: Message) -> None:
+        """As the loop in ``send`` does for two messages, when nobody has looked at the request: a
+        third of the bridge's cost (8 µs of 28, CPython 3.13)."""
+        exchange.sending, exchange.state = True, STARTED
+        try:
+            await exchange._send(start)
+            if not exchange.disconnected:
+                await exchange._send(whole)
+            exchange.state = ENDED
+        except BaseException as exc:
+            if not exchange.stop_sending(exc):
+                await exchange.judge(exc)
+                raise
+        else:
+            exchange.stop_sending(None)
+        finally:
+            self.bridge.stop()
+
+    @property
+    def over(self) -> bool:
+        return self.bridge.over
 
     @property
     def late(self) -> tuple[Message, ...]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hesper._asgi.incoming import Incoming
 from hesper._asgi.states import (
@@ -22,6 +22,7 @@ from hesper._asgi.states import (
     IDLE,
     RESPONSE,
     ResponseEvent,
+    ResponseState,
     next_response_state,
 )
 from hesper._concurrency import Interruptible, interruptible, on_asyncio
@@ -32,7 +33,50 @@ if TYPE_CHECKING:
     from hesper._asgi.bodies import Body
 
 KEY = "hesper.exchange"
-"""Where an exchange stands in its scope, so that every ``Request`` of the scope finds it."""
+"""Where the ``Holder`` of a scope's exchange stands, so that every ``Request`` of it finds that."""
+
+
+class Holder(Protocol):
+    """What stands in a scope: an exchange, or the rim's request, which makes one when it is needed.
+
+    Most requests never need it: what they are answered with is sent without waiting (0.3 µs).
+    """
+
+    @property
+    def _exchange(self) -> Exchange: ...
+
+    @property
+    def _shared(self) -> Exchange | None:
+        """The exchange, if it is there."""
+        ...
+
+
+class Finisher(Protocol):
+    """What ``hesper.supervision.Supervisor`` does for the rim."""
+
+    async def finish(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Run ``work`` in the caller's context and wait for it; a cancellation of the caller goes
+        through at once, and leaves ``work`` alone."""
+        ...
+
+
+class Terms:
+    """What a policy asks for the rest of a request, once its handler has answered."""
+
+    __slots__ = ("bodies", "deadline", "heirs", "supervisor", "timed_out")
+
+    def __init__(self) -> None:
+        self.deadline: float | None = None
+        """When the response has to be whole, in the loop's time."""
+        self.timed_out = False
+        """Whether it took longer than that."""
+        self.supervisor: Finisher | None = None
+        """Who sees to it that the response is produced, and its background work done, even if the
+        server cancels the request."""
+        self.heirs = 0
+        """Work that goes on after the request was cancelled, and then closes what that had open."""
+        self.bodies: tuple[Body, ...] = ()
+        """Bodies that such work is busy with."""
 
 
 class Exchange:
@@ -51,29 +95,31 @@ class Exchange:
         "_lost",
         "_receive",
         "_scope",
+        "_send",
         "_trailers",
         "background",
         "bodies",
+        "cut",
         "failure",
         "outer",
         "owner",
         "sending",
-        "server_send",
         "state",
         "stretch",
         "suspensions",
+        "terms",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The scope holds this exchange: ``conduct`` breaks the cycle when the request is over.
         self._scope = scope
         self._receive = receive
-        self.server_send = send
+        self._send = send
         self._incoming: Incoming | None = None
         self._lost = False
         self.outer: Exchange | None = None
         """The exchange that stood in the scope before this one."""
-        self.state = IDLE
+        self.state: ResponseState = IDLE
         self.suspensions = 0
         """How often the task has let others run."""
         self.owner = True
@@ -87,8 +133,31 @@ class Exchange:
         self.background: tuple[Callable[[], Awaitable[None]], ...] = ()
         """Background work of responses that were handed through ``call_next``."""
         self._trailers = False
+        self.cut = False
+        """Whether a shutdown has cancelled it."""
+        self.terms: Terms | None = None
+        """What the policy of the endpoint says, if it says something."""
         self.failure: BaseException | None = None
         """An error that was answered with a response; it is raised into the server afterwards."""
+
+    @property
+    def _exchange(self) -> Exchange:
+        return self
+
+    @property
+    def _shared(self) -> Exchange:
+        return self
+
+    @property
+    def finishing(self) -> bool:
+        """Whether the body is to reach its end although nobody may be there any more."""
+        return self.terms is not None and self.terms.supervisor is not None
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nobody has looked at the request in a way that the response's end has to undo."""
+        incoming = self._incoming
+        return (incoming is None or incoming.quiet) and self.terms is None and not self.background
 
     @property
     def incoming(self) -> Incoming:
@@ -132,6 +201,10 @@ class Exchange:
         # Afterwards: an eager pump may see the disconnect at once.
         self.incoming.watch()
 
+    def shut_down(self) -> None:
+        """The app shuts down."""
+        self.incoming.shut_down()
+
     # -- receiving --------------------------------------------------------------------------------
 
     async def wait_disconnected(self) -> None:
@@ -162,7 +235,7 @@ class Exchange:
             self._trailers = bool(message.get("trailers", False))
             self.begin()
         try:
-            await self.server_send(message)
+            await self._send(message)
         except BaseException as exc:
             await self.judge(exc)
             raise
@@ -215,7 +288,8 @@ class Exchange:
     def end(self) -> None:
         """The response has ended, whole or not: nothing is received any more."""
         self.state = ENDED
-        self.incoming.wake()
+        if self._incoming is not None:
+            self._incoming.wake()
 
 
 class Sending:
@@ -322,7 +396,8 @@ def open_exchange(scope: Scope, receive: Receive, send: Send) -> Exchange:
     the body is read once, and all see one disconnect.
     """
     exchange = Exchange(scope, receive, send)
-    exchange.outer = outer = scope.get(KEY)
+    held: Holder | None = scope.get(KEY)
+    exchange.outer = outer = None if held is None else held._exchange
     if isinstance(receive, Receiver):
         exchange.join(receive.exchange.incoming)
     elif outer is not None and outer.reads(receive):

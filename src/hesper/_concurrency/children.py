@@ -24,6 +24,11 @@ EAGER = sys.version_info >= (3, 12)
 class Child(Protocol):
     """A child task."""
 
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        ...
+
     def cancel(self) -> None:
         """Ask it to stop; does not wait. Harmless when it has ended."""
         ...
@@ -47,6 +52,10 @@ class _AsyncioChild:
             self._task = asyncio.Task(work, loop=loop, context=context, eager_start=True)
         else:
             self._task = asyncio.Task(work, loop=loop, context=context)
+
+    @property
+    def done(self) -> bool:
+        return self._task.done()
 
     def cancel(self) -> None:
         self._task.cancel()
@@ -103,6 +112,10 @@ class _TrioChild:
         finally:
             self._ended.set()
 
+    @property
+    def done(self) -> bool:
+        return self._ended.is_set()
+
     def cancel(self) -> None:
         self._scope.cancel()
 
@@ -146,7 +159,7 @@ async def outlast(work: Callable[[], Awaitable[None]], seconds: float, *, late: 
             failure = exc
 
     cancelled: BaseException | None = None
-    child = _spawn_here(run())
+    child = spawn_here(run())
     try:
         if not late:
             try:
@@ -182,7 +195,7 @@ async def wait_at_most(child: Child, seconds: float) -> BaseException | None:
     return cancelled
 
 
-def _spawn_here(work: Coroutine[Any, Any, None]) -> Child:
+def spawn_here(work: Coroutine[Any, Any, None]) -> Child:
     """A child task in the caller's own context, which it cannot enter before the caller waits."""
     if on_asyncio():
         task = asyncio.current_task()

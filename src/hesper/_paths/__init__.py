@@ -27,7 +27,8 @@ with the same literal ends at the same node, and templates that differ only in w
 segments are parameters. Both as in Starlette, and neither is more than one visit per route.
 """
 
+from hesper._paths.fields import Read
 from hesper._paths.table import Matches, PathTable
 from hesper._paths.templates import Pattern, compile_path, replace_params
 
-__all__ = ["Matches", "PathTable", "Pattern", "compile_path", "replace_params"]
+__all__ = ["Matches", "PathTable", "Pattern", "Read", "compile_path", "replace_params"]

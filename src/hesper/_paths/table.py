@@ -31,7 +31,7 @@ _index = itemgetter(0)
 # large to keep: 5,000 hosts beside 5,000 static paths have 25 million matches.
 _CROWD = 16
 
-_Last: TypeAlias = tuple[dict[str, Node], bool, Read, int, str]
+Last: TypeAlias = tuple[dict[str, Node], bool, Read, int, str]
 """The literals beside a last parameter, whether it is an int, what reads it, index and name."""
 
 
@@ -41,7 +41,7 @@ class PathTable:
     Built once and not changed afterwards, so threads and event loops may share it.
     """
 
-    __slots__ = ("_depth", "_last", "_root", "_static")
+    __slots__ = ("_depth", "_root", "last", "static")
 
     def __init__(self, patterns: Iterable[Pattern | None]) -> None:
         """Build the table.
@@ -65,9 +65,11 @@ class PathTable:
             node.seal()
         self._root = tree.root
         self._depth = tree.depth
-        self._last: dict[str, _Last] = {}
+        self.last: dict[str, Last] = {}
+        """What "/users/{id}" looks like, by the literals before the parameter."""
         self._remember_last()
-        self._static: dict[str, Matches] = {}
+        self.static: dict[str, Matches] = {}
+        """What is found for each path of a pattern without parameters."""
         if tree.crowd <= _CROWD:
             self._remember(tree.static)
 
@@ -76,7 +78,7 @@ class PathTable:
             found = walk(self._root, path, path.split("/", self._depth), ())
             # A user's convertor is called when there is a request, not when there is a table.
             if not any(entry.late for _, entry, _ in found):
-                self._static[path] = _matches(found)
+                self.static[path] = _matches(found)
 
     def _remember_last(self) -> None:
         """Note what "/users/{id}" looks like: literals with no other way on, then one parameter."""
@@ -87,7 +89,7 @@ class PathTable:
             if node.read is not None and sole is not None:
                 integer = node.read is read_int
                 last = (node.literals, integer, node.read, sole.index, sole.name)
-                self._last["/".join(prefix)] = last
+                self.last["/".join(prefix)] = last
             if node.alone:
                 level += [(child, (*prefix, text)) for text, child in node.literals.items()]
 
@@ -106,12 +108,12 @@ class PathTable:
             Exception: what a user's `convert` raises. ValueError is not raised: the path does not
                 match.
         """
-        matches = self._static.get(path)
+        matches = self.static.get(path)
         if matches is not None:
             return matches
         # The usual kind of route: it takes half of what the straight line takes.
         head, slash, segment = path.rpartition("/")
-        last = self._last.get(head)
+        last = self.last.get(head)
         if last is not None and slash and segment not in last[0]:
             _, integer, read, index, name = last
             if not integer:
