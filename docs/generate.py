@@ -24,6 +24,9 @@ PAGES = {
     "requests": ["hesper.requests", "hesper.datastructures"],
     "responses": ["hesper.responses", "hesper.background"],
     "websockets": ["hesper.websockets"],
+    "sse": ["hesper._events"],
+    "endings": ["hesper.endings"],
+    "supervision": ["hesper.supervision"],
     "routing": ["hesper.routing", "hesper.convertors"],
     "middleware": [
         "hesper.middleware",

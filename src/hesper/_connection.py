@@ -181,3 +181,9 @@ class HTTPConnection(Mapping[str, Any], Generic[StateT]):
             NoMatchFound, UsageError: as ``url_for``.
         """
         return self.url_for(name, **path_params).path
+
+
+def app_shuts_down(scope: Scope) -> bool:
+    """Whether the app that a scope is in has begun its shutdown."""
+    shuts_down: bool = getattr(scope.get("app"), "shutting_down", False)
+    return shuts_down

@@ -15,12 +15,13 @@ from hesper._build import build
 from hesper._host import parse_host_header
 from hesper._paths import Pattern, compile_path, replace_params
 from hesper._routes import convert_params
-from hesper._stack import Face, descend, descend_socket, folds, stack_of
+from hesper._stack import Face, descend, descend_socket, folds, stack_of, with_policy
 from hesper._utils import get_route_path
 from hesper.datastructures import Headers, URLPath
 from hesper.exceptions import UsageError
 from hesper.middleware import MiddlewareEntry
-from hesper.middleware.body_limit import limited
+from hesper.middleware.concurrency import limits
+from hesper.policies import ConcurrencyLimit, OnDisconnect, Policy, policy_of
 from hesper.requests import Request
 from hesper.types import ASGIApp, Receive, Scope, Send
 from hesper.websockets import WebSocket
@@ -34,9 +35,14 @@ class _Below(BaseRoute, ours=True):
     _lifespan: Child | None = None
     _refuses_itself = False
 
-    def _put_below(self, app: Any, middleware: Sequence[MiddlewareEntry] | None = None) -> None:
+    def _put_below(
+        self, app: Any, middleware: Sequence[MiddlewareEntry], policy: Policy | None
+    ) -> None:
         self._base_app = app
-        self.app = Face(build(middleware, stack_of(app))) if middleware else app
+        if middleware or policy is not None:
+            self.app = Face(with_policy(policy, build(middleware, stack_of(app))))
+        else:
+            self.app = app
 
     @property
     def app(self) -> ASGIApp:
@@ -133,6 +139,10 @@ class Mount(_Below, ours=True):
         name: the app's routes are found by "name:theirs".
         middleware: for this app alone.
         max_body_size: bytes that a request's body may have, in place of the limit around.
+        on_disconnect: what the client's leaving means for the handler: see ``hesper.policies``.
+        cancel_grace: seconds that the cleanup of a cancelled handler may take.
+        timeout: seconds in which the response has to be whole: 504, or broken off if it has begun.
+        max_concurrency: requests at a time, or a ``ConcurrencyLimit``; one too many gets a 503.
     """
 
     def __init__(
@@ -144,6 +154,10 @@ class Mount(_Below, ours=True):
         *,
         middleware: Sequence[MiddlewareEntry] | None = None,
         max_body_size: int | None = None,
+        on_disconnect: OnDisconnect | None = None,
+        cancel_grace: float | None = None,
+        timeout: float | None = None,
+        max_concurrency: int | ConcurrencyLimit | None = None,
     ) -> None:
         if path and not path.startswith("/"):
             raise UsageError(f"Routed paths must start with '/': write {'/' + path!r}.")
@@ -156,7 +170,11 @@ class Mount(_Below, ours=True):
             from hesper.routing import Router
 
             app = Router(routes=routes)
-        self._put_below(app, limited(max_body_size, middleware))
+        self._put_below(
+            app,
+            limits(max_concurrency, max_body_size, middleware),
+            policy_of(on_disconnect, cancel_grace, timeout),
+        )
         self._named = name is not None
         self.name = name
         pattern = self.path + "/{path:path}"
@@ -232,13 +250,28 @@ class Host(_Below, ours=True):
 
     Args:
         host: without a port; may have parameters, "{tenant}.example.org". Case does not count.
+        on_disconnect: what the client's leaving means for the handler: see ``hesper.policies``.
+        cancel_grace: seconds that the cleanup of a cancelled handler may take.
+        timeout: seconds in which the response has to be whole: 504, or broken off if it has begun.
+        max_concurrency: requests at a time, or a ``ConcurrencyLimit``; one too many gets a 503.
     """
 
-    def __init__(self, host: str, app: ASGIApp, name: str | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        app: ASGIApp,
+        name: str | None = None,
+        *,
+        on_disconnect: OnDisconnect | None = None,
+        cancel_grace: float | None = None,
+        timeout: float | None = None,
+        max_concurrency: int | ConcurrencyLimit | None = None,
+    ) -> None:
         if host.startswith("/"):
             raise UsageError(f"Expected a host name, got the path {host!r}: use Mount for paths.")
         self.host = host
-        self._put_below(app)
+        policy = policy_of(on_disconnect, cancel_grace, timeout)
+        self._put_below(app, limits(max_concurrency, None, None), policy)
         self._named = name is not None
         self.name = name
         self.host_regex, self.host_format, self.param_convertors = compile_path(host)

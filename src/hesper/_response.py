@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 from hesper._asgi.bodies import Body
-from hesper._asgi.http import Answer, serve_answer
+from hesper._asgi.http import serve_answer
+from hesper._asgi.responding import Answer
 from hesper._asgi.websocket import deny, open_socket
 from hesper._headers import MutableHeaders, encode_header
 from hesper.cookies import render_set_cookie

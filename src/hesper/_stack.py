@@ -21,12 +21,15 @@ import anyio
 
 from hesper._asgi.bridge import Bridge, BridgeBody
 from hesper._asgi.foreign import caused_by_leaving
-from hesper._asgi.http import Handler, OnError, check_answer, conduct, drive_on
+from hesper._asgi.http import Handler, OnError, conduct, drive_on
+from hesper._asgi.responding import check_answer
 from hesper._asgi.websocket import SocketExchange, conduct_socket
 from hesper._concurrency import cancelled_type, deliver_again
+from hesper._governing import POLICY, govern, govern_app, govern_socket, set_policy
 from hesper._response import Response
 from hesper.exceptions import ClientDisconnect
 from hesper.middleware.exceptions import ExceptionHandlers
+from hesper.policies import Policy
 from hesper.requests import Request, open_request, request_over
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
 from hesper.websockets import WebSocket
@@ -58,7 +61,10 @@ class Foreign:
         self.scope = scope
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        await self.app(self.scope, receive, send)
+        if POLICY in self.scope:
+            await govern_app(self.app, self.scope, receive, send)
+        else:
+            await self.app(self.scope, receive, send)
 
     def __repr__(self) -> str:
         return repr(self.app)
@@ -154,6 +160,38 @@ def wrap(dispatch: DispatchFunction, inner: Stack) -> Stack:
         return dispatch(request, call_next)
 
     return Stack(http, inner.websocket, inner.other)
+
+
+def governed(stack: Stack) -> Stack:
+    """An endpoint's stack, which asks its scope for a policy."""
+
+    def http(request: Request) -> Awaitable[Any]:
+        if POLICY in request.scope:
+            return govern(stack.http, request)
+        return stack.http(request)
+
+    def websocket(websocket: WebSocket) -> Awaitable[None]:
+        if POLICY in websocket.scope:
+            return govern_socket(stack.websocket, websocket)
+        return stack.websocket(websocket)
+
+    return Stack(http, websocket, stack.other)
+
+
+def with_policy(policy: Policy | None, inner: Stack) -> Stack:
+    """A stack in which ``policy`` counts, unless a place further in says otherwise."""
+    if policy is None:
+        return inner
+
+    def http(request: Request) -> Awaitable[Any]:
+        set_policy(policy, request.scope)
+        return inner.http(request)
+
+    def websocket(websocket: WebSocket) -> Awaitable[None]:
+        set_policy(policy, websocket.scope)
+        return inner.websocket(websocket)
+
+    return Stack(http, websocket, inner.other)
 
 
 _without_app = ExceptionHandlers({})

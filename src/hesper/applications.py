@@ -11,20 +11,28 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
+import anyio
+
 from hesper._asgi.foreign import caused_by_leaving
-from hesper._asgi.http import Handler, OnError, conduct, drive_on
+from hesper._asgi.http import Handler, OnError, conduct
 from hesper._asgi.lifespan import OwnLifespan, as_context
 from hesper._asgi.websocket import conduct_socket
+from hesper._asgi.workload import Workload
 from hesper._build import build, check_middleware
-from hesper._stack import Face, Stack, descend, descend_socket, stack_of
+from hesper._concurrency import running_loop
+from hesper._observing import Witness, ending_of, observe, socket_ending_of
+from hesper._stack import Face, Stack, descend, descend_socket, stack_of, with_policy
 from hesper.datastructures import State, URLPath
+from hesper.endings import RequestEnded
 from hesper.exceptions import ClientDisconnect, UsageError
 from hesper.middleware import Middleware, MiddlewareEntry
-from hesper.middleware.body_limit import limited
+from hesper.middleware.concurrency import limits
 from hesper.middleware.errors import ServerErrorMiddleware
 from hesper.middleware.exceptions import ExceptionHandlers
+from hesper.policies import ConcurrencyLimit, OnDisconnect, limit_of, policy_of
 from hesper.requests import Request, open_request
 from hesper.routing import BaseRoute, Router
+from hesper.supervision import Supervisor
 from hesper.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
 from hesper.websockets import WebSocket, WebSocketState
 
@@ -48,6 +56,13 @@ class Hesper:
             becomes the state of every request. Lifespans of mounted apps run inside of it.
         max_body_size: bytes that a request's body may have, else 413; a router, mount or route may
             have its own. None for no limit.
+        on_disconnect: what a client's leaving means for the handlers: see ``hesper.policies``.
+        cancel_grace: seconds that the cleanup of a cancelled handler may take.
+        timeout: seconds in which a response has to be whole: 504, or broken off if it has begun.
+        max_concurrency: requests at a time, or a ``ConcurrencyLimit``; one too many gets a 503.
+        shutdown_grace: seconds that requests, sockets and supervised work have to come to an end when
+            the app shuts down; then they are cancelled.
+        on_ending: called with a ``hesper.endings.RequestEnded`` when a request or socket has ended.
 
     An application can be changed until it serves its first request or lifespan.
     """
@@ -61,10 +76,22 @@ class Hesper:
         lifespan: Lifespan[AppT] | None = None,
         *,
         max_body_size: int | None = None,
+        on_disconnect: OnDisconnect | None = None,
+        cancel_grace: float | None = None,
+        timeout: float | None = None,
+        max_concurrency: int | ConcurrencyLimit | None = None,
+        shutdown_grace: float = 5.0,
+        on_ending: Sequence[Callable[[RequestEnded], object]] = (),
     ) -> None:
         self.debug = debug
         self.state = State()
         self.max_body_size = max_body_size
+        self.max_concurrency = limit_of(max_concurrency)
+        self.shutdown_grace = shutdown_grace
+        self.supervisor = Supervisor()
+        self._policy = policy_of(on_disconnect, cancel_grace, timeout)
+        self._workload = Workload()
+        self._on_ending = tuple(on_ending)
         self.router = Router(routes, lifespan=as_context(lifespan, stacklevel=3))
         self.exception_handlers: dict[Any, ExceptionHandler] = dict(exception_handlers or {})
         self.user_middleware: list[MiddlewareEntry] = check_middleware(middleware)
@@ -78,10 +105,10 @@ class Hesper:
 
     def build_middleware_stack(self) -> ASGIApp:
         """The middleware around the router, as an ASGI app. Called once, when the app is frozen."""
-        return Face(build(self._around(), self.router._fold()))
+        return Face(with_policy(self._policy, build(self._around(), self.router._fold())))
 
     def _around(self) -> list[MiddlewareEntry]:
-        return limited(self.max_body_size, self.user_middleware)
+        return limits(self.max_concurrency, self.max_body_size, self.user_middleware)
 
     def _freeze(self) -> Stack:
         if self.middleware_stack is None:
@@ -124,6 +151,44 @@ class Hesper:
 
     def _own_lifespan(self) -> OwnLifespan:
         return self.router._own_lifespan(self)
+
+    # -- the shutdown -----------------------------------------------------------------------------
+
+    @property
+    def shutting_down(self) -> bool:
+        """Whether the shutdown has begun. It is over when the lifespan starts again."""
+        return self._workload.shutting_down
+
+    def begin_shutdown(self, grace: float | None = None) -> None:
+        """Tell all requests and sockets that the app shuts down; does not wait.
+
+        Event streams end with their last event, idle sockets close with 1012; who waits for
+        ``wait_shutting_down()``, and everybody else, may come to an end in his own way. What is left
+        when the grace time is over is cancelled: 503 if there was no response. Called again, it
+        cancels at once. The end of the lifespan does the same, if nobody did before. Call it in the
+        thread of the event loop.
+
+        Args:
+            grace: seconds; ``shutdown_grace`` if None.
+        """
+        for app in self._mounted():
+            app.begin_shutdown(grace)
+        self._workload.begin(self.shutdown_grace if grace is None else grace)
+
+    def _mounted(self) -> list[Hesper]:
+        found = (getattr(route, "_base_app", None) for route in self.routes)
+        return [app for app in found if isinstance(app, Hesper)]
+
+    def _begin_work(self) -> None:
+        self._workload.reopen()
+        self.supervisor.open()
+
+    async def _end_work(self) -> None:
+        ending = anyio.current_time() + self.shutdown_grace
+        try:
+            await self._workload.end(self.shutdown_grace)
+        finally:
+            await self.supervisor.close(max(0.0, ending - anyio.current_time()))
 
     # -- errors -----------------------------------------------------------------------------------
 
@@ -183,20 +248,55 @@ class Hesper:
             http = self._freeze().http
         kind = scope["type"]
         if kind == "http":
+            if self._on_ending:
+                await self._observed(http, scope, receive, Witness(send))
+                return
             request = open_request(scope, receive, send)
+            work = conduct(http, request, request, scope, self._answers_errors)
+            if running_loop() is None:
+                await self._workload.carry_whole(work, request)
+                return
             # As drive does, without its coroutine (0.15 µs).
-            steps = conduct(http, request, request, scope, self._answers_errors).__await__()
+            steps = work.__await__()
             for trap in steps:
-                await drive_on(steps, trap, request)
+                await self._workload.carry(steps, trap, request)
                 break
         elif kind == "websocket":
-            stack = self._freeze()
-            websocket = WebSocket(scope, receive, send)
-            await conduct_socket(
-                stack.websocket, websocket, websocket._exchange, self._on_socket_error
-            )
+            await self._serve_socket(scope, receive, send)
         else:
             await self._freeze().other(scope, receive, send)
+
+    async def _observed(
+        self, http: Handler, scope: Scope, receive: Receive, witness: Witness
+    ) -> None:
+        request = open_request(scope, receive, witness)
+        work = conduct(http, request, request, scope, self._answers_errors)
+        await observe(
+            self._on_ending,
+            scope,
+            witness,
+            self._workload.carry_whole(work, request),
+            lambda error: ending_of(request._shared, witness, error),
+        )
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        witness = Witness(send) if self._on_ending else None
+        websocket = WebSocket(scope, receive, witness or send)
+        exchange = websocket._exchange
+        work = self._workload.carry_socket(
+            conduct_socket(self._freeze().websocket, websocket, exchange, self._on_socket_error),
+            exchange,
+        )
+        if witness is None:
+            await work
+            return
+        await observe(
+            self._on_ending,
+            scope,
+            witness,
+            work,
+            lambda error: socket_ending_of(exchange, error),
+        )
 
     # -- building ---------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
     Exception
     ├── HTTPException            the handler's answer to a request, as an exception
-    │   └── MalformedJSON        the client's JSON is none: 400 (also a json.JSONDecodeError)
+    │   ├── MalformedJSON        the client's JSON is none: 400 (also a json.JSONDecodeError)
+    │   └── HandlerTimeout       a request took longer than its ``timeout``: 504
     ├── WebSocketException       the handler's answer to a socket, as an exception
     ├── OSError
     │   └── ClientDisconnect     the client left: nobody's fault
@@ -28,6 +29,7 @@ from collections.abc import Mapping
 __all__ = [
     "ClientDisconnect",
     "HTTPException",
+    "HandlerTimeout",
     "HesperDeprecationWarning",
     "MalformedJSON",
     "ServerProtocolError",
@@ -103,6 +105,19 @@ class MalformedJSON(HTTPException, json.JSONDecodeError):
     def __init__(self, problem: str, doc: str = "", pos: int = 0) -> None:
         json.JSONDecodeError.__init__(self, problem, doc, pos)
         HTTPException.__init__(self, 400, f"Malformed JSON: {problem}.")
+
+
+class HandlerTimeout(HTTPException):
+    """A request took longer than the ``timeout`` of its place. Unhandled it answers 504; when the
+    response had begun it is broken off, and a warning is logged.
+
+    Args:
+        reason: what took too long, for the log; the client reads "Gateway Timeout".
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(504)
+        self.reason = reason
 
 
 class WebSocketException(Exception):

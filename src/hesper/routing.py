@@ -13,6 +13,7 @@ from hesper._asgi.lifespan import Child, OwnLifespan, as_context, serve_lifespan
 from hesper._base_route import BaseRoute, Match, NoMatchFound
 from hesper._build import build, check_middleware
 from hesper._endpoints import get_name, refuse, request_response, websocket_session
+from hesper._governing import POLICY
 from hesper._mounts import Host, Mount
 from hesper._paths import Matches, PathTable, Read, compile_path, replace_params
 from hesper._paths.templates import PARAM_FORMAT_REGEX, PARAM_REGEX
@@ -23,13 +24,14 @@ from hesper._routes import (
     WebSocketRoute,
     method_not_allowed,
 )
-from hesper._stack import Foreign, Stack, serve, with_handlers
+from hesper._stack import Foreign, Stack, serve, with_handlers, with_policy
 from hesper._utils import get_route_path
 from hesper.datastructures import URL, URLPath
 from hesper.exceptions import HTTPException, UsageError
 from hesper.middleware import MiddlewareEntry
-from hesper.middleware.body_limit import limited
+from hesper.middleware.concurrency import limits
 from hesper.middleware.exceptions import ExceptionHandlers
+from hesper.policies import ConcurrencyLimit, OnDisconnect, policy_of
 from hesper.requests import Request
 from hesper.responses import RedirectResponse
 from hesper.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
@@ -70,6 +72,10 @@ class Router:
         max_body_size: bytes that a request's body may have, in place of the limit around.
         exception_handlers: by status code or exception class, ``handler(request, exc)``; asked
             before the app's, for what is raised in this router and its middleware.
+        on_disconnect: what the client's leaving means for the handler: see ``hesper.policies``.
+        cancel_grace: seconds that the cleanup of a cancelled handler may take.
+        timeout: seconds in which the response has to be whole: 504, or broken off if it has begun.
+        max_concurrency: requests at a time, or a ``ConcurrencyLimit``; one too many gets a 503.
     """
 
     def __init__(
@@ -82,12 +88,17 @@ class Router:
         middleware: Sequence[MiddlewareEntry] | None = None,
         max_body_size: int | None = None,
         exception_handlers: Mapping[Any, ExceptionHandler] | None = None,
+        on_disconnect: OnDisconnect | None = None,
+        cancel_grace: float | None = None,
+        timeout: float | None = None,
+        max_concurrency: int | ConcurrencyLimit | None = None,
     ) -> None:
         self.routes = [] if routes is None else list(routes)
         self.redirect_slashes = redirect_slashes
         self.default: ASGIApp = self.not_found if default is None else default
         self.lifespan_context = as_context(lifespan, stacklevel=3)
-        self._middleware = check_middleware(limited(max_body_size, middleware))
+        self._middleware = check_middleware(limits(max_concurrency, max_body_size, middleware))
+        self._policy = policy_of(on_disconnect, cancel_grace, timeout)
         self._handlers = ExceptionHandlers(exception_handlers or {}, server_errors=False)
         self._handles_errors = bool(exception_handlers)
         self._stack: Stack | None = None
@@ -118,7 +129,7 @@ class Router:
     def _fold(self) -> Stack:
         if self._stack is None:
             own = Stack(self._answer, self._answer_socket, self.lifespan)
-            stack = build(self._middleware, own)
+            stack = with_policy(self._policy, build(self._middleware, own))
             self._stack = with_handlers(self._handlers, stack) if self._handles_errors else stack
         return self._stack
 
@@ -179,6 +190,8 @@ class Router:
         scope["path_params"] = params
         scope["endpoint"] = route.endpoint
         scope["route"] = route
+        if POLICY in scope:
+            return route._run(request)
         return route._handler(request)
 
     def _search(self, request: Request, path: str) -> Awaitable[Any]:

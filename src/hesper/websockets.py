@@ -18,7 +18,7 @@ from hesper._asgi.socket_states import (
     WebSocketState,
 )
 from hesper._asgi.websocket import SocketExchange, deny, open_socket
-from hesper._connection import HTTPConnection, StateT
+from hesper._connection import HTTPConnection, StateT, app_shuts_down
 from hesper.exceptions import UsageError, WebSocketException
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -117,6 +117,20 @@ class WebSocket(HTTPConnection[StateT]):
         the disconnect is not seen until they are received.
         """
         await self._exchange.wait_disconnected()
+
+    @property
+    def shutting_down(self) -> bool:
+        """Whether the app shuts down. Never waits."""
+        return self._exchange.shutting_down or app_shuts_down(self.scope)
+
+    async def wait_shutting_down(self) -> None:
+        """Wait until the app shuts down or the socket is over; loses no message.
+
+        Who waits here has the app's grace time to say goodbye. A handler that just waits for its
+        client is not asked: the socket is closed with 1012, and it gets ``WebSocketDisconnect``.
+        """
+        if not app_shuts_down(self.scope):
+            await self._exchange.wait_shutting_down()
 
     # -- the handshake and the end ----------------------------------------------------------------
 

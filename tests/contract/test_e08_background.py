@@ -280,7 +280,7 @@ async def test_e08_work_that_never_ends_is_cut_when_the_grace_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The grace time of a cancelled app is bounded: a shutdown does not hang on it."""
-    monkeypatch.setattr("hesper._asgi.http.GRACE", 0.02)
+    monkeypatch.setattr("hesper._asgi.responding.GRACE", 0.02)
     cut: list[str] = []
 
     async def work() -> None:

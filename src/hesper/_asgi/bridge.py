@@ -26,7 +26,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from hesper._asgi.bodies import GRACE, Body
+from hesper._asgi.bodies import GRACE, Body, deliver
 from hesper._asgi.exchange import Exchange, Receiver, Sending
 from hesper._asgi.foreign import Sender, caused_by_leaving
 from hesper._asgi.states import ENDED, STARTED, ResponseState, next_response_state
@@ -316,12 +316,12 @@ class BridgeBody(Body):
                 return
         with Sending(exchange):
             try:
-                await exchange.send(start)
-                while not exchange.disconnected:
+                await deliver(exchange, start)
+                while exchange.finishing or not exchange.disconnected:
                     message = await bridge.next_message()
                     if message is None:
                         break
-                    await exchange.send(message)
+                    await deliver(exchange, message)
             finally:
                 bridge.stop()
 

@@ -51,6 +51,34 @@ class Holder(Protocol):
         ...
 
 
+class Finisher(Protocol):
+    """What ``hesper.supervision.Supervisor`` does for the rim."""
+
+    async def finish(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Run ``work`` in the caller's context and wait for it; a cancellation of the caller goes
+        through at once, and leaves ``work`` alone."""
+        ...
+
+
+class Terms:
+    """What a policy asks for the rest of a request, once its handler has answered."""
+
+    __slots__ = ("bodies", "deadline", "heirs", "supervisor", "timed_out")
+
+    def __init__(self) -> None:
+        self.deadline: float | None = None
+        """When the response has to be whole, in the loop's time."""
+        self.timed_out = False
+        """Whether it took longer than that."""
+        self.supervisor: Finisher | None = None
+        """Who sees to it that the response is produced, and its background work done, even if the
+        server cancels the request."""
+        self.heirs = 0
+        """Work that goes on after the request was cancelled, and then closes what that had open."""
+        self.bodies: tuple[Body, ...] = ()
+        """Bodies that such work is busy with."""
+
+
 class Exchange:
     """One run of a handler: a request that comes in, a response that goes out.
 
@@ -71,6 +99,7 @@ class Exchange:
         "_trailers",
         "background",
         "bodies",
+        "cut",
         "failure",
         "outer",
         "owner",
@@ -78,6 +107,7 @@ class Exchange:
         "state",
         "stretch",
         "suspensions",
+        "terms",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,6 +133,10 @@ class Exchange:
         self.background: tuple[Callable[[], Awaitable[None]], ...] = ()
         """Background work of responses that were handed through ``call_next``."""
         self._trailers = False
+        self.cut = False
+        """Whether a shutdown has cancelled it."""
+        self.terms: Terms | None = None
+        """What the policy of the endpoint says, if it says something."""
         self.failure: BaseException | None = None
         """An error that was answered with a response; it is raised into the server afterwards."""
 
@@ -115,9 +149,15 @@ class Exchange:
         return self
 
     @property
+    def finishing(self) -> bool:
+        """Whether the body is to reach its end although nobody may be there any more."""
+        return self.terms is not None and self.terms.supervisor is not None
+
+    @property
     def untouched(self) -> bool:
         """Whether nobody has looked at the request in a way that the response's end has to undo."""
-        return self._incoming is None and not self.background
+        incoming = self._incoming
+        return (incoming is None or incoming.quiet) and self.terms is None and not self.background
 
     @property
     def incoming(self) -> Incoming:
@@ -160,6 +200,10 @@ class Exchange:
             self.incoming.add_stretch(self.stretch)
         # Afterwards: an eager pump may see the disconnect at once.
         self.incoming.watch()
+
+    def shut_down(self) -> None:
+        """The app shuts down."""
+        self.incoming.shut_down()
 
     # -- receiving --------------------------------------------------------------------------------
 

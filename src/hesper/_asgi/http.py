@@ -8,61 +8,26 @@ never reads pays for two sends and nothing else: no pump, no task, no scope.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import nullcontext
-from functools import partial
 from logging import getLogger
 from types import coroutine
-from typing import Any, ClassVar
+from typing import Any
 
-import anyio
-
-from hesper._asgi.bodies import GRACE, Body, close_unused
-from hesper._asgi.exchange import (
-    KEY,
-    Exchange,
-    Holder,
-    Receiver,
-    Sending,
-    close_exchange,
-    open_exchange,
+from hesper._asgi.exchange import KEY, Exchange, Holder, close_exchange, open_exchange
+from hesper._asgi.foreign import caused_by_leaving
+from hesper._asgi.responding import (
+    Answer,
+    close_dropped,
+    close_what_was_opened,
+    respond,
+    respond_on,
+    say_unavailable,
 )
-from hesper._asgi.foreign import Sender, caused_by_leaving
-from hesper._asgi.incoming import Incoming
 from hesper._asgi.states import ENDED, IDLE, STARTED
-from hesper._concurrency import cancelled_type, outlast, running_loop
-from hesper.exceptions import ClientDisconnect, UsageError
-from hesper.types import ASGIApp, Message, Receive, Scope, Send
+from hesper._concurrency import running_loop
+from hesper.exceptions import ClientDisconnect, HandlerTimeout
+from hesper.types import ASGIApp, Receive, Scope, Send
 
 logger = getLogger("hesper")
-
-
-class Answer:
-    """What the rim knows of a response. ``hesper.responses.Response`` is the one that users see."""
-
-    status_code: int
-    raw_headers: list[tuple[bytes, bytes]]
-    body: bytes | memoryview
-    background: Callable[[], Awaitable[None]] | None
-    _body: Body | None = None
-    """The body that is produced step by step; None if ``body`` is all of it."""
-    _deferred: bool = False
-    """Whether ``_resolve`` has something to do."""
-    _plain: bool = True
-    """Whether ``body`` is all there is to send: no ``_body``, and nothing deferred."""
-
-    _shielded: ClassVar[bool] = True
-    """Whether a cancellation waits for ``_resolve``; not if it may wait for long."""
-
-    async def _resolve(self, scope: Scope) -> None:
-        """Look at the request, and at the disk, and settle status, headers and body, once."""
-
-    def _start_message(self) -> Message:
-        return {
-            "type": "http.response.start",
-            "status": self.status_code,
-            "headers": self.raw_headers,
-        }
-
 
 Handler = Callable[[Any], Awaitable[Answer | ASGIApp]]
 """What a request is given to. Any ASGI app is an answer too: it is run, or bridged."""
@@ -133,6 +98,8 @@ async def conduct(
             else:
                 exchange.sending, exchange.state = True, STARTED
                 send = exchange._send
+                if exchange.owner and exchange._incoming is not None:
+                    exchange._incoming.responding = exchange._incoming.unwanted = True
             await send(
                 {
                     "type": "http.response.start",
@@ -154,7 +121,10 @@ async def conduct(
                 exchange.stop_sending(None)
         else:
             exchange = held._exchange
-            await respond(exchange, answer, scope)
+            if exchange.terms is None:
+                await respond(exchange, answer, scope)
+            else:
+                await respond_on(exchange.terms, exchange, answer, scope)
     except BaseException as exc:
         exchange = held._exchange
         try:
@@ -170,7 +140,10 @@ async def conduct(
 
 async def _end(exchange: Exchange, scope: Scope) -> None:
     try:
-        if exchange._incoming is not None or exchange.bodies:
+        incoming = exchange._incoming
+        if incoming is not None and exchange.owner and exchange.untouched and not exchange.bodies:
+            incoming.closed = True
+        elif incoming is not None or exchange.bodies:
             await _tidy(exchange)
         exchange.state = ENDED
     finally:
@@ -190,7 +163,14 @@ async def _recover(
             return
         raise exc
     if not isinstance(exc, Exception):
+        await say_unavailable(exchange)
         raise exc
+    if isinstance(exc, HandlerTimeout) and exchange.state is not IDLE:
+        exchange.end()
+        logger.warning(
+            "The response of %s %r was broken off: %s", scope["method"], scope["path"], exc.reason
+        )
+        return  # ends nothing properly (E12): the server cuts the connection
     leaving = exchange.disconnected and caused_by_leaving(exc)
     # A handler may ask for the client's leaving itself, but not for what others make of it.
     heard = not leaving or isinstance(exc, ClientDisconnect)
@@ -209,7 +189,7 @@ async def _tidy(exchange: Exchange) -> None:
     # Each step whatever becomes of the one before: in a cancelled request waiting raises.
     try:
         if exchange.bodies:
-            await _close_dropped(exchange)
+            await close_dropped(exchange)
     finally:
         exchange.end()
         incoming = exchange._incoming
@@ -217,7 +197,8 @@ async def _tidy(exchange: Exchange) -> None:
             try:
                 await incoming.close()
             finally:
-                await _run_all(incoming)
+                if exchange.terms is None or not exchange.terms.heirs:
+                    await close_what_was_opened(incoming)
 
 
 async def serve_answer(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
@@ -228,137 +209,3 @@ async def serve_answer(answer: Answer, scope: Scope, receive: Receive, send: Sen
 
     exchange = open_exchange(scope, receive, send)
     await drive(conduct(handler, None, exchange, scope, None), exchange)
-
-
-async def respond(exchange: Exchange, answer: Answer | ASGIApp, scope: Scope) -> None:
-    """Send an answer, then run what comes after it.
-
-    Raises:
-        BaseException: as ``conduct``; when it does, the body is closed and background work has run.
-    """
-    if not isinstance(answer, Answer):
-        await _run_foreign(exchange, answer, scope)
-        if exchange.background:
-            await outlast(partial(_run_background, exchange), GRACE, late=False)
-        return
-    try:
-        if answer._deferred:
-            await answer._resolve(scope)
-        body = answer._body
-        if body is not None:
-            await body.send(exchange, answer._start_message())
-            if body.over and exchange.untouched and answer.background is None:
-                exchange.bodies = tuple(other for other in exchange.bodies if other is not body)
-                return
-        else:
-            with Sending(exchange):
-                await _send_whole(exchange, answer)
-    except BaseException as exc:
-        if not (isinstance(exc, ClientDisconnect) and exchange.disconnected):
-            await _after_failure(exchange, answer, exc, concluded=False)
-            raise
-    if answer.background is not None or answer._body is not None or exchange.background:
-        try:
-            await _conclude(exchange, answer)
-        except BaseException as exc:
-            await _after_failure(exchange, answer, exc, concluded=True)
-            raise
-        await _run_after(exchange, answer, late=False)
-
-
-async def _send_whole(exchange: Exchange, answer: Answer) -> None:
-    exchange.begin()
-    exchange.incoming.unwanted = True
-    await exchange.send(answer._start_message())
-    await exchange.send({"type": "http.response.body", "body": answer.body})
-
-
-async def _run_foreign(exchange: Exchange, app: ASGIApp, scope: Scope) -> None:
-    check_answer(app, scope)
-    await app(scope, Receiver(exchange), Sender(exchange, scope))
-
-
-def check_answer(answer: object, scope: Scope) -> None:
-    """Raise UsageError unless ``answer`` can be the answer to the request of ``scope``."""
-    if not callable(answer):
-        endpoint = scope.get("endpoint")
-        name = getattr(endpoint, "__qualname__", None) or repr(endpoint)
-        raise UsageError(
-            f"No response returned: expected a Response (or an ASGI app) for {scope['method']} "
-            f"{scope['path']!r} from the endpoint {name}, or from a middleware around it, got "
-            f"{answer!r:.80}. Add a `return` with a response."
-        )
-
-
-async def _conclude(exchange: Exchange, answer: Answer) -> None:
-    """The response has ended, whole or not: wait for what belongs to it."""
-    exchange.end()
-    body = answer._body
-    if body is not None:
-        if exchange.bodies == (body,):
-            exchange.bodies = ()
-        elif exchange.bodies:
-            exchange.bodies = tuple(other for other in exchange.bodies if other is not body)
-            await _close_dropped(exchange)
-        await body.finish()
-    incoming = exchange._incoming
-    if exchange.owner and incoming is not None and incoming.pump is not None:
-        await incoming.close()
-
-
-async def _run_after(exchange: Exchange, answer: Answer, *, late: bool) -> None:
-    if answer.background is not None:
-        exchange.background += (answer.background,)
-    if exchange.background:
-        await outlast(partial(_run_background, exchange), GRACE, late=late)
-
-
-async def _run_background(exchange: Exchange) -> None:
-    """Run all background work, the endpoint's first; then raise the first error."""
-    work, exchange.background = exchange.background, ()
-    failure: Exception | None = None
-    for each in work:
-        try:
-            await each()
-        except Exception as exc:
-            if failure is None:
-                failure = exc
-            else:
-                logger.error("A background task failed.", exc_info=exc)
-    try:
-        if failure is not None:
-            raise failure
-    finally:
-        failure = None  # its traceback holds this frame
-
-
-async def _after_failure(
-    exchange: Exchange, answer: Answer, exc: BaseException, *, concluded: bool
-) -> None:
-    """What a response that broke off still needs; ``exc``, which broke it, is raised afterwards."""
-    if exchange.state is IDLE or not isinstance(exc, (Exception, cancelled_type())):
-        return
-    late = not isinstance(exc, Exception)
-    try:
-        if not concluded:
-            with anyio.move_on_after(GRACE, shield=True) if late else nullcontext():
-                await _conclude(exchange, answer)
-        await _run_after(exchange, answer, late=late)
-    except Exception as later:
-        logger.error("Background work of a broken response failed.", exc_info=later)
-
-
-async def _run_all(incoming: Incoming) -> None:
-    if not incoming.at_end:
-        return
-    with anyio.move_on_after(GRACE, shield=True):
-        for close in incoming.at_end:
-            try:
-                await close()
-            except Exception as exc:
-                logger.error("Closing what a request had opened failed.", exc_info=exc)
-
-
-async def _close_dropped(exchange: Exchange) -> None:
-    bodies, exchange.bodies = exchange.bodies, ()
-    await close_unused(bodies)

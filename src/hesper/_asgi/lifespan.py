@@ -10,6 +10,8 @@ The rules:
 4. Whether a cancellation came from outside is asked when all contexts have been left: a task group
    around a ``yield`` cancels the lifespan's task too when one of its tasks fails.
 5. Errors come out as the objects that they are, after the server was told.
+6. Requests and supervised work come to their end before the contexts are left, on which they
+   depend: uvicorn, granian and gunicorn send the shutdown while requests still run.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import inspect
 import math
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -194,6 +196,15 @@ def _log_error_of_cancelled(failure: BaseException | None) -> None:
         logger.error("A lifespan failed while it was cancelled.", exc_info=failure)
 
 
+def _working(node: OwnLifespan) -> Iterator[Any]:
+    """The apps in a lifespan that have work of their own to end, parents first."""
+    if hasattr(node.app, "_end_work"):
+        yield node.app
+    for child in node.children:
+        if isinstance(child, OwnLifespan):
+            yield from _working(child)
+
+
 class _Talk:
     """The conversation with the server."""
 
@@ -212,12 +223,17 @@ class _Talk:
             if grace.settle():
                 return  # a context swallowed the cancellation
             self._asked = None
+            apps = [*_working(root)]
+            for app in apps:
+                app._begin_work()
             await self._send({"type": "lifespan.startup.complete"})
             try:
                 await self._receive()
+                self._asked = "shutdown"
             except cancelled_type():
-                return  # rule 3
-            self._asked = "shutdown"
+                pass  # rule 3
+            for app in apps:  # rule 6: the outermost first, whose requests the others' are
+                await app._end_work()
 
     async def _enter(self, children: Sequence[Child], contexts: AsyncExitStack) -> None:
         for child in children:

@@ -44,6 +44,13 @@ class SocketIncoming:
     conducted = False
     """Whether the pump may run, because somebody stops it."""
 
+    cut = False
+    """Whether a shutdown has cancelled the handler."""
+    shutting_down = False
+    """Whether the app has said that it shuts down."""
+    listeners = 0
+    """Who wait for the shutdown, and bring themselves to an end when it comes."""
+
     _told = False
     _unbounded = False
     _receiving = False
@@ -168,6 +175,22 @@ class SocketIncoming:
         if self._room is not None:
             self._room.set()
             self._room = None
+
+    # -- the shutdown -----------------------------------------------------------------------------
+
+    def shut_down(self) -> None:
+        """The app shuts down: a handler that only waits for its client closes now (1012)."""
+        self.shutting_down = True
+        self._wake()
+
+    async def wait_shutting_down(self) -> None:
+        """Wait until the app shuts down or the socket is over."""
+        self.listeners += 1
+        try:
+            while not (self.shutting_down or self.over):
+                await self._wait_news()
+        finally:
+            self.listeners -= 1
 
     # -- receiving --------------------------------------------------------------------------------
 

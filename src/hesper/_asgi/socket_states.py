@@ -102,6 +102,8 @@ class SocketEvent(Enum):
     DENY_LAST_CHUNK = auto()
     LEFT = auto()
     FAILED = auto()
+    GOODBYE = auto()
+    """A shutdown has closed it: the app hears of that as if the client had left."""
 
 
 SOCKET: dict[tuple[SocketState, SocketEvent], SocketState] = {
@@ -120,6 +122,7 @@ SOCKET: dict[tuple[SocketState, SocketEvent], SocketState] = {
     (SocketState.DENYING, SocketEvent.FAILED): SocketState.BROKEN,
     (SocketState.CLOSED, SocketEvent.LEFT): SocketState.CLOSED,
     (SocketState.CLOSED, SocketEvent.FAILED): SocketState.CLOSED,
+    (SocketState.CLOSED, SocketEvent.GOODBYE): SocketState.LOST,
     (SocketState.BROKEN, SocketEvent.LEFT): SocketState.LOST,
     (SocketState.BROKEN, SocketEvent.FAILED): SocketState.BROKEN,
 } | {(SocketState.LOST, event): SocketState.LOST for event in SocketEvent}

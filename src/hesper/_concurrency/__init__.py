@@ -15,14 +15,16 @@ What differs between the loops has one form here:
 from __future__ import annotations
 
 from hesper._concurrency.baton import new_baton
-from hesper._concurrency.children import Child, outlast, spawn, wait_at_most
+from hesper._concurrency.children import Child, outlast, spawn, spawn_here, wait_at_most
 from hesper._concurrency.grace import Grace
 from hesper._concurrency.interrupts import Interruptible, deliver_again, interruptible
+from hesper._concurrency.leash import Interrupted, leashed, resumed
 from hesper._concurrency.loops import (
     Event,
     Signal,
     cancelled_type,
     checkpoint,
+    loop_token,
     new_event,
     new_signal,
     on_asyncio,
@@ -34,6 +36,7 @@ __all__ = [
     "Child",
     "Event",
     "Grace",
+    "Interrupted",
     "Interruptible",
     "Signal",
     "adopt",
@@ -41,13 +44,17 @@ __all__ = [
     "checkpoint",
     "deliver_again",
     "interruptible",
+    "leashed",
+    "loop_token",
     "new_baton",
     "new_event",
     "new_signal",
     "on_asyncio",
     "outlast",
+    "resumed",
     "run_in_thread",
     "running_loop",
     "spawn",
+    "spawn_here",
     "wait_at_most",
 ]

@@ -159,7 +159,7 @@ async def outlast(work: Callable[[], Awaitable[None]], seconds: float, *, late: 
             failure = exc
 
     cancelled: BaseException | None = None
-    child = _spawn_here(run())
+    child = spawn_here(run())
     try:
         if not late:
             try:
@@ -195,7 +195,7 @@ async def wait_at_most(child: Child, seconds: float) -> BaseException | None:
     return cancelled
 
 
-def _spawn_here(work: Coroutine[Any, Any, None]) -> Child:
+def spawn_here(work: Coroutine[Any, Any, None]) -> Child:
     """A child task in the caller's own context, which it cannot enter before the caller waits."""
     if on_asyncio():
         task = asyncio.current_task()

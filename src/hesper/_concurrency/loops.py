@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable
 from typing import Protocol
 
@@ -15,6 +16,18 @@ running_loop = asyncio._get_running_loop
 def on_asyncio() -> bool:
     """Whether the caller runs on asyncio; 40 ns, where asking which library runs takes 1 µs."""
     return running_loop() is not None
+
+
+def loop_token() -> object:
+    """What stands for this run of the event loop; None outside of one."""
+    loop = running_loop()
+    if loop is not None:
+        return loop
+    trio = sys.modules.get("trio")  # where it runs it was imported
+    try:
+        return None if trio is None else trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return None
 
 
 async def checkpoint() -> None:

@@ -30,8 +30,10 @@ from hesper._asgi.foreign import caused_by_leaving
 from hesper._asgi.websocket import tells_of_end
 from hesper._concurrency import cancelled_type
 from hesper._connection import HTTPConnection
+from hesper._observing import Witness, ending_of, socket_ending_of
 from hesper._stack import RequestResponseEndpoint
 from hesper.datastructures import Headers
+from hesper.endings import Ending
 from hesper.exceptions import HTTPException, WebSocketException
 from hesper.middleware._telemetry import (
     Attributes,
@@ -51,13 +53,10 @@ SEEN = "hesper.opentelemetry"
 """In a scope that has a span already: of two middlewares the outer one makes it."""
 
 ENDING = "hesper.ending"
-"""The attribute of a span that did not end as it should have: "client left" or "cancelled"."""
+"""The attribute that says how a request ended: a value of ``hesper.endings.Ending``."""
 
 # Semantic conventions 1.23, "Metric: http.server.request.duration".
 BOUNDARIES = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
-
-LAST = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
-"""The messages of which one without ``more_body`` is the last of a body."""
 
 
 class OpenTelemetryMiddleware(BaseHTTPMiddleware):
@@ -68,9 +67,9 @@ class OpenTelemetryMiddleware(BaseHTTPMiddleware):
     and its background work. It is named after the route, ``GET /users/{id}``, and ends with the
     body; background work is not counted.
 
-    An error of the app or a 5xx makes its status an error. When the client leaves, it has the event
-    "client left" and the attribute ``hesper.ending``; when the request is cancelled, only the
-    latter. Of a query, values that may be credentials are not recorded.
+    An error of the app or a 5xx makes its status an error. The attribute ``hesper.ending`` says how
+    it ended (``hesper.endings.Ending``); when the client left there is an event "client left", and
+    no error. Of a query, values that may be credentials are not recorded.
 
     Put it outside of the others: what is not inside of it is not in the span.
 
@@ -133,21 +132,25 @@ class OpenTelemetryMiddleware(BaseHTTPMiddleware):
         scope, exchange = websocket.scope, websocket._exchange
         scope[SEEN] = True
         attached = _Attached(context)
+        error: BaseException | None = None
         try:
             await call_next(websocket)
         except (HTTPException, WebSocketException):
             raise  # an answer
-        except cancelled_type():
-            span.set_attribute(ENDING, "cancelled")
+        except cancelled_type() as exc:
+            error = exc
             raise
         except BaseException as exc:
             if not (exchange.over and tells_of_end(exc)):
+                error = exc
                 _record(span, exc)
             raise
         finally:
             del scope[SEEN]
+            span.set_attribute(ENDING, str(socket_ending_of(exchange, error)))
+            error = None  # its traceback holds this frame
             if exchange.disconnected:
-                _say_client_left(span)
+                span.add_event("client left")
             _name(span, "WEBSOCKET", route_template(scope))
             span.end()
             attached.detach()
@@ -188,16 +191,16 @@ class _Measured:
         self._cancelled = False
         exchange = request._exchange
         self._exchange: Exchange | None = exchange
-        self._server_send = exchange._send
+        self._witness = Witness(exchange._send)
         exchange._send = self._send
         exchange.incoming.at_end += (self._close,)
 
     async def _send(self, message: Message) -> None:
-        await self._server_send(message)
+        await self._witness(message)
         if message["type"] == "http.response.start":
             self._set("http.response.status_code", message["status"])
-        elif message["type"] in LAST and not message.get("more_body", False):
-            self._end()
+        elif self._witness.whole and self._exchange is not None:
+            self._end(Ending.COMPLETED)
 
     def _set(self, key: str, value: str | int) -> None:
         self._span.set_attribute(key, value)
@@ -223,15 +226,18 @@ class _Measured:
             exc = sys.exception()
             if exc is not None and "error.type" not in self._metric:
                 self.failed(exc)
+            cut = isinstance(exc, cancelled_type()) and self._exchange.cut
+            ending = ending_of(self._exchange, self._witness, None if cut else exc)
+            if self._cancelled and not cut:
+                ending = Ending.CANCELLED
             if self._exchange.disconnected:
-                _say_client_left(self._span)
-            elif self._cancelled:
-                self._span.set_attribute(ENDING, "cancelled")
-            self._end()
+                self._span.add_event("client left")
+            self._end(ending)
         self._attached.detach()
 
-    def _end(self) -> None:
+    def _end(self, ending: Ending) -> None:
         self._exchange = None  # whose end holds this object
+        self._span.set_attribute(ENDING, str(ending))
         status = self._metric.get("http.response.status_code", 0)
         if isinstance(status, int) and status >= 500 and "error.type" not in self._metric:
             self._set("error.type", str(status))
@@ -272,11 +278,6 @@ def _name(span: Span, method: str, route: str | None) -> None:
     else:
         span.update_name(f"{method} {route}")
         span.set_attribute("http.route", route)
-
-
-def _say_client_left(span: Span) -> None:
-    span.set_attribute(ENDING, "client left")
-    span.add_event("client left")
 
 
 def _record(span: Span, exc: BaseException) -> str:
