@@ -10,9 +10,13 @@ from typing import Any, TypeVar
 import anyio
 
 from hesper._concurrency.interrupts import Interruptible
-from hesper._concurrency.loops import cancelled_type
+from hesper._concurrency.loops import cancelled_type, trio_task
 
 T = TypeVar("T")
+
+_innermost: dict[object, Grace] = {}
+"""On trio: of each task, the grace that runs its code. One inside of another cannot see past the
+other's shield by itself."""
 
 
 class Grace:
@@ -28,7 +32,17 @@ class Grace:
     The order of scopes matters: ``with interruptible() as stretch: with Grace(stretch, 5) as grace:``.
     """
 
-    __slots__ = ("_asked", "_cancelled_type", "_scope", "_seconds", "_stretch", "armed", "cause")
+    __slots__ = (
+        "_around",
+        "_asked",
+        "_cancelled_type",
+        "_scope",
+        "_seconds",
+        "_stretch",
+        "_task",
+        "armed",
+        "cause",
+    )
 
     def __init__(self, stretch: Interruptible, seconds: float) -> None:
         self._stretch = stretch
@@ -36,6 +50,8 @@ class Grace:
         self._scope = anyio.CancelScope()
         self._asked = False
         self._cancelled_type = cancelled_type()
+        self._task = trio_task()
+        self._around: Grace | None = None
         self.armed = False
         """Whether the grace time runs: a cancel came from outside of the awaited code."""
         self.cause: BaseException | None = None
@@ -43,6 +59,9 @@ class Grace:
         not the cut at the end of the grace time."""
 
     def __enter__(self) -> Grace:
+        if self._task is not None:
+            self._around = _innermost.get(self._task)
+            _innermost[self._task] = self
         self._scope.__enter__()
         return self
 
@@ -52,6 +71,10 @@ class Grace:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
+        if self._around is not None:
+            _innermost[self._task] = self._around
+        elif self._task is not None:
+            del _innermost[self._task]
         cause, self.cause = self.cause, None
         caught = bool(self._scope.__exit__(exc_type, exc, traceback))
         if cause is None or not self.exceeded:
@@ -102,10 +125,12 @@ class Grace:
             self._stretch.interrupted
             or self._stretch.cancelled_from_outside()
             or anyio.current_effective_deadline() == -math.inf
+            or (self._around is not None and self._around.was_asked_for())
         )
 
     def was_asked_for(self) -> bool:
-        """Whether anybody outside has asked for a cancel; to be called when the code is closed."""
+        """Whether anybody outside has asked for a cancel; to be called when the code is closed, or
+        from inside of another grace."""
         scope = self._scope
         shield, scope.shield = scope.shield, False
         try:
