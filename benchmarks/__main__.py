@@ -38,12 +38,15 @@ async def run(cases: list[str], rounds: int) -> bool:
             faults.append(f"NOT MEASURED: {case}: {mismatch}")
         progress(f"{case} took {monotonic() - began:.0f} s")
     print_outcome(outcome)
-    for name, reason in clock.faults.items():
-        print(f"LEFT OUT: {name}: {reason}")
+    for fault in clock.faults:
+        line = f"LEFT OUT: {fault.title}: {fault.name}: {fault.reason}"
+        if fault.fatal:
+            faults.append(line)
+        else:
+            print(line)
     if not outcome.duels:
         faults.append("NOTHING PROVEN: hesper and starlette were not both measured")
-    for fault in faults:
-        print(fault)
+    print("\n".join(faults))
     return not faults and not any(duel.lost for duel in outcome.duels)
 
 

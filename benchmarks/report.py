@@ -46,7 +46,10 @@ def bar_line(bar: Bar) -> str:
 
 
 def duel_line(duel: Duel) -> str:
-    return f"SLOWER than Starlette: {duel.case}: {duel.hesper:.2f} µs against {duel.starlette:.2f}"
+    return (
+        f"{'SLOWER' if duel.unit in ('µs', 'ms') else 'MORE'} than Starlette: {duel.case}: "
+        f"{duel.hesper:.2f} {duel.unit} against {duel.starlette:.2f}"
+    )
 
 
 def print_plain(table: Table) -> None:

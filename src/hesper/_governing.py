@@ -29,7 +29,14 @@ from hesper._asgi.http import Handler
 from hesper._asgi.incoming import Incoming
 from hesper._asgi.responding import Answer, inherit, respond, say_unavailable
 from hesper._asgi.socket_incoming import SocketIncoming
-from hesper._concurrency import Grace, cancelled_type, interruptible
+from hesper._concurrency import (
+    Interrupted,
+    Interruptible,
+    cancelled_type,
+    leashed,
+    resumed,
+    running_loop,
+)
 from hesper.exceptions import ClientDisconnect, HandlerTimeout
 from hesper.policies import CANCEL_GRACE, Policy
 from hesper.supervision import Supervisor
@@ -75,9 +82,11 @@ async def govern(handler: Handler, request: Any) -> Any:
         BaseException: what the handler raised, and what cancelled the request.
     """
     policy: Policy = request.scope[POLICY]
+    if policy.on_disconnect == "cancel" and policy.timeout is None:
+        return await _cancel(handler, request, policy)
     exchange: Exchange = request._exchange
-    terms = exchange.terms = Terms()
     work: Callable[[], Awaitable[Any]] = partial(handler, request)
+    terms = exchange.terms = Terms()
     if policy.timeout is not None:
         terms.deadline = anyio.current_time() + policy.timeout
         work = partial(in_time, work, terms)
@@ -87,6 +96,19 @@ async def govern(handler: Handler, request: Any) -> Any:
         terms.supervisor = supervisor_of(request.scope)
         return await _finish(work, terms, exchange, request.scope)
     return await work()
+
+
+async def _cancel(handler: Handler, request: Any, policy: Policy) -> Any:
+    work: Callable[[], Awaitable[Any]] = partial(handler, request)
+    if running_loop() is not None:
+        # A handler that answers without waiting cannot be cancelled, and pays for none of it.
+        steps = handler(request).__await__()
+        try:
+            trap = next(steps)
+        except StopIteration as done:
+            return done.value
+        work = partial(resumed, steps, trap)
+    return await cancel_with_client(work, request._exchange.incoming, policy, request.scope)
 
 
 async def in_time(work: Callable[[], Awaitable[T]], terms: Terms) -> T:
@@ -111,23 +133,22 @@ async def cancel_with_client(
         ClientDisconnect: it was cancelled.
     """
     seconds = CANCEL_GRACE if policy.cancel_grace is None else policy.cancel_grace
-    grace: Grace | None = None
-    with interruptible() as stretch:
+
+    def attach(stretch: Interruptible) -> None:
         incoming.add_stretch(stretch)
         if incoming.disconnected:
             stretch.interrupt()
-        try:
-            with Grace(stretch, seconds) as grace:
-                return await grace.run(work())
-        finally:
-            incoming.remove_stretch(stretch)
-            if grace is not None and grace.exceeded:
-                logger.warning(
-                    "%s was abandoned: its cleanup took longer than %g seconds after its client "
-                    "had left.",
-                    name_of(scope),
-                    seconds,
-                )
+
+    try:
+        return await leashed(work, seconds, attach, incoming.remove_stretch)
+    except Interrupted as interrupted:
+        if interrupted.exceeded:
+            logger.warning(
+                "%s was abandoned: its cleanup took longer than %g seconds after its client had "
+                "left.",
+                name_of(scope),
+                seconds,
+            )
     raise ClientDisconnect("before there was a response")
 
 
@@ -158,9 +179,18 @@ async def _finish(
             exchange.incoming.lost()
         elif answers:
             # The answer came with the cancellation: it is not lost, nor is what it leaves to do.
-            terms.supervisor.start_soon(_conclude_alone, answers[0], exchange, scope)
+            terms.heirs += 1
+            exchange.incoming.lost()
+            terms.supervisor.start_soon(_inherit_answer, answers[0], terms, exchange, scope)
         raise
     return answers[0]
+
+
+async def _inherit_answer(answer: Any, terms: Terms, exchange: Exchange, scope: Scope) -> None:
+    try:
+        await _conclude_alone(answer, exchange, scope)
+    finally:
+        await inherit(terms, exchange)
 
 
 async def _conclude_alone(answer: Any, exchange: Exchange, scope: Scope) -> None:

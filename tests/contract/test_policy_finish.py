@@ -10,9 +10,11 @@ import pytest
 
 from hesper.applications import Hesper
 from hesper.background import BackgroundTask
+from hesper.datastructures import UploadFile
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response, StreamingResponse
 from hesper.routing import Mount, Route, WebSocketRoute
+from hesper.sse import EventSourceResponse
 from hesper.testing import Dialect, ScriptedServer
 from hesper.types import ASGIApp, Receive, Scope, Send
 from hesper.websockets import WebSocket
@@ -115,6 +117,31 @@ async def test_finish_the_handler_reaches_its_end_when_the_client_leaves(
     assert_quiet(result)
 
 
+@over("case", [(paying, PAID), (streaming, STREAMED)])
+async def test_finish_an_answer_that_comes_with_the_cancellation_is_concluded_and_not_sent(
+    dialect: Dialect, case: Any
+) -> None:
+    """Nobody may send when the server has cancelled the app: it has closed the connection."""
+    make, lines = case
+    ledger = Ledger()
+    inner = make(ledger)
+    cancel: list[Any] = []
+
+    async def endpoint(request: Request) -> Response:
+        response: Response = await inner(request)
+        cancel[0]()
+        return response
+
+    server = ScriptedServer(finishing(endpoint), dialect)
+    async with server.lifespan():
+        async with server.get("/").open() as client:
+            cancel.append(lambda: client.cancel_app(native=True))
+            result = await client.finish()
+        await ledger.wait()
+    assert (result.ended, result.messages) == ("cancelled", [])
+    assert ledger.lines == lines
+
+
 async def test_finish_a_body_reaches_its_end_when_the_client_leaves_in_it(dialect: Dialect) -> None:
     ledger = Ledger()
     server = ScriptedServer(finishing(streaming(ledger)), dialect)
@@ -141,6 +168,28 @@ async def test_finish_a_body_reaches_its_end_when_the_server_cancels_in_it(
     assert not result.truncated_as_complete
 
 
+@over("ending", ["leave", "cancel"])
+async def test_finish_background_work_runs_although_a_response_is_stuck(
+    dialect: Dialect, ending: str
+) -> None:
+    """The sending is a task of its own: what interrupts the request's task does not reach it."""
+    ledger = Ledger()
+    server = ScriptedServer(finishing(paying(ledger)), dialect)
+    async with server.lifespan(), server.get("/").stall_at_message(1).open() as client:
+        await client.wait_message(1)
+        if ending == "leave":
+            client.leave()
+        else:
+            client.cancel_app()
+            if dialect.shields_blocked_send:
+                client.release()
+        result = await client.finish()
+        await ledger.wait()
+    assert ledger.lines == PAID
+    assert result.ended == ("returned" if ending == "leave" else "cancelled")
+    assert result.violations == []
+
+
 async def test_finish_a_body_reaches_its_end_although_its_client_has_stalled(
     dialect: Dialect,
 ) -> None:
@@ -153,6 +202,39 @@ async def test_finish_a_body_reaches_its_end_although_its_client_has_stalled(
         await ledger.wait()
     assert ledger.lines == STREAMED
     assert_quiet(result)
+
+
+async def test_finish_a_last_event_that_is_stuck_is_dropped_with_its_request(
+    dialect: Dialect,
+) -> None:
+    idle, ended = anyio.Event(), anyio.Event()
+
+    async def events() -> AsyncIterator[str]:
+        try:
+            yield "first"
+            idle.set()
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    async def endpoint(request: Request) -> Response:
+        return EventSourceResponse(events())
+
+    app = finishing(endpoint)
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan(), server.get("/").stall_at_message(3).open() as client:
+        await idle.wait()
+        app.begin_shutdown()
+        await client.wait_message(3)
+        client.cancel_app()
+        if dialect.shields_blocked_send:
+            client.release()
+        result = await client.finish()
+        with anyio.fail_after(10):
+            while app.supervisor.running:
+                await anyio.sleep(0.001)
+    assert ended.is_set()
+    assert result.violations == []
 
 
 async def test_finish_changes_nothing_for_a_client_that_stays(dialect: Dialect) -> None:
@@ -259,6 +341,7 @@ async def test_finish_what_is_not_over_in_the_grace_is_cancelled_and_named(
             await anyio.sleep_forever()
         finally:
             ended.append("cancelled")
+        raise AssertionError
 
     app = Hesper(routes=[Route("/", endless, on_disconnect="finish")], shutdown_grace=3)
     server = ScriptedServer(app)
@@ -337,7 +420,9 @@ async def test_finish_a_form_stays_open_until_the_handler_has_ended(dialect: Dia
         form = await request.form()
         begun.set()
         await anyio.sleep(0.01)
-        contents.append(await form["file"].read())
+        file = form["file"]
+        assert isinstance(file, UploadFile)
+        contents.append(await file.read())
         read.set()
         return PlainTextResponse("kept")
 

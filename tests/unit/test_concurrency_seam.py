@@ -748,7 +748,10 @@ def test_natively_cancelled_code_may_await_and_the_cancel_comes_out() -> None:
 
 
 @pytest.mark.parametrize("by", ["scope", "interruption"])
-async def test_a_grace_inside_of_another_one_knows_who_cancelled(by: str) -> None:
+@pytest.mark.parametrize("any_cancel", [True, False])
+async def test_a_grace_inside_of_another_one_knows_who_cancelled(
+    by: str, any_cancel: bool
+) -> None:
     """A stream that a supervisor produces; on trio the outer grace's shield is in the way."""
     work = Cleaner()
     known: list[bool] = []
@@ -761,7 +764,7 @@ async def test_a_grace_inside_of_another_one_knows_who_cancelled(by: str) -> Non
                 known.append(grace.cause is not None and grace.was_asked_for())
 
     with anyio.CancelScope() as scope:
-        with interruptible() as stretch, Grace(stretch, 1) as grace:
+        with interruptible() as stretch, Grace(stretch, 1, any_cancel=any_cancel) as grace:
             (scope.cancel if by == "scope" else stretch.interrupt)()
             await grace.run(inner())
         work.log.append("not reached" if by == "scope" else "reached")

@@ -156,7 +156,8 @@ class Exchange:
     @property
     def untouched(self) -> bool:
         """Whether nobody has looked at the request in a way that the response's end has to undo."""
-        return self._incoming is None and not self.background
+        incoming = self._incoming
+        return (incoming is None or incoming.quiet) and self.terms is None and not self.background
 
     @property
     def incoming(self) -> Incoming:

@@ -98,6 +98,8 @@ async def conduct(
             else:
                 exchange.sending, exchange.state = True, STARTED
                 send = exchange._send
+                if exchange.owner and exchange._incoming is not None:
+                    exchange._incoming.responding = exchange._incoming.unwanted = True
             await send(
                 {
                     "type": "http.response.start",
@@ -138,7 +140,10 @@ async def conduct(
 
 async def _end(exchange: Exchange, scope: Scope) -> None:
     try:
-        if exchange._incoming is not None or exchange.bodies:
+        incoming = exchange._incoming
+        if incoming is not None and exchange.owner and exchange.untouched and not exchange.bodies:
+            incoming.closed = True
+        elif incoming is not None or exchange.bodies:
             await _tidy(exchange)
         exchange.state = ENDED
     finally:

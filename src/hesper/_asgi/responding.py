@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import anyio
 
-from hesper._asgi.bodies import GRACE, Body, close_unused
+from hesper._asgi.bodies import GRACE, Body, close_unused, deliver
 from hesper._asgi.exchange import Exchange, Receiver, Sending, Terms
 from hesper._asgi.foreign import Sender
 from hesper._asgi.incoming import Incoming
@@ -160,11 +160,19 @@ async def respond(exchange: Exchange, answer: Answer | ASGIApp, scope: Scope) ->
 
 
 async def _send_plain(exchange: Exchange, answer: Answer) -> None:
+    last: Message = {"type": "http.response.body", "body": answer.body}
+    if exchange.finishing:
+        # Not the request's own task, which is what ``Sending`` interrupts.
+        exchange.begin()
+        exchange.incoming.unwanted = True
+        await deliver(exchange, answer._start_message())
+        await deliver(exchange, last)
+        return
     with Sending(exchange):
         exchange.begin()
         exchange.incoming.unwanted = True
         await exchange.send(answer._start_message())
-        await exchange.send({"type": "http.response.body", "body": answer.body})
+        await exchange.send(last)
 
 
 async def _send_in_time(terms: Terms, deadline: float, exchange: Exchange, answer: Answer) -> None:

@@ -29,10 +29,14 @@ class Grace:
     queue). As long as that scope is open the two look alike, so the question is asked again at each
     step. The code sees one cancel, may await for ``seconds``, and is cut when they are over.
 
+    With ``any_cancel=False`` it concerns the interruption of ``stretch`` alone; what cancels the code
+    otherwise reaches it as it reaches any code.
+
     The order of scopes matters: ``with interruptible() as stretch: with Grace(stretch, 5) as grace:``.
     """
 
     __slots__ = (
+        "_any_cancel",
         "_around",
         "_asked",
         "_cancelled_type",
@@ -44,8 +48,9 @@ class Grace:
         "cause",
     )
 
-    def __init__(self, stretch: Interruptible, seconds: float) -> None:
+    def __init__(self, stretch: Interruptible, seconds: float, *, any_cancel: bool = True) -> None:
         self._stretch = stretch
+        self._any_cancel = any_cancel
         self._seconds = seconds
         self._scope = anyio.CancelScope()
         self._asked = False
@@ -121,16 +126,29 @@ class Grace:
             self._stretch.unmask()
 
     def _cancelled_from_outside(self) -> bool:
+        if self._stretch.interrupted or not self._any_cancel:
+            return self._stretch.interrupted
         return (
-            self._stretch.interrupted
-            or self._stretch.cancelled_from_outside()
+            self._stretch.cancelled_from_outside()
             or anyio.current_effective_deadline() == -math.inf
-            or (self._around is not None and self._around.was_asked_for())
+            or (self._around is not None and self._around._hides_cancel())
         )
 
+    def _hides_cancel(self) -> bool:
+        """Whether a grace inside of this one is cancelled from outside of it, and can't see that."""
+        scope = self._scope
+        shield, scope.shield = scope.shield, False
+        try:
+            return (
+                self._stretch.interrupted
+                or anyio.current_effective_deadline() == -math.inf
+                or (self._around is not None and self._around._hides_cancel())
+            )
+        finally:
+            scope.shield = shield
+
     def was_asked_for(self) -> bool:
-        """Whether anybody outside has asked for a cancel; to be called when the code is closed, or
-        from inside of another grace."""
+        """Whether anybody outside has asked for a cancel; to be called when the code is closed."""
         scope = self._scope
         shield, scope.shield = scope.shield, False
         try:
