@@ -6,8 +6,9 @@ The rules:
 1. What counts stands in the scope, where the places that a request passes leave it, the innermost
    last; the endpoint runs under it. So a middleware sees what it would see of any endpoint:
    ``ClientDisconnect`` if the handler was cancelled with its client, ``HandlerTimeout``.
-2. ``"cancel"``: the handler is cancelled once, at its current wait or at the next one, and then may
-   await for ``cancel_grace`` seconds. A response that it gives all the same counts.
+2. ``"cancel"``, and a time limit: the handler is cancelled once, at its current wait or at the next
+   one, and then may await for ``cancel_grace`` seconds. A response that it gives all the same counts,
+   and after a time limit has as long again to become whole.
 3. ``"finish"``: the handler runs in a task of the app's supervisor, in the context of the request.
    A cancellation of the request goes through at once; the handler goes on, and so do the body and
    the background work of its response, which nobody gets.
@@ -18,6 +19,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
 from logging import getLogger
 from typing import Any, TypeVar
@@ -66,6 +68,89 @@ def name_of(scope: Scope) -> str:
     return f"{scope.get('method', 'WEBSOCKET')} {scope['path']!r} ({name})"
 
 
+class Foreign:
+    """A foreign ASGI app as the answer to one request: the app, and the scope to give it."""
+
+    __slots__ = ("app", "scope")
+
+    def __init__(self, app: ASGIApp, scope: Scope) -> None:
+        self.app = app
+        self.scope = scope
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        if POLICY in self.scope:
+            await govern_app(self.app, self.scope, receive, send)
+        else:
+            await self.app(self.scope, receive, send)
+
+    def __repr__(self) -> str:
+        return repr(self.app)
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+def limited(
+    work: Callable[[], Awaitable[T]],
+    terms: Terms,
+    client: Callable[[], Incoming | SocketIncoming],
+    scope: Scope,
+) -> Callable[[], Awaitable[T]]:
+    """``work``, cancelled when its client leaves, if the policy says so, and at the deadline of
+    ``terms``, if it has one."""
+    policy: Policy = scope[POLICY]
+    cancels = policy.on_disconnect == "cancel"
+    if not cancels and terms.deadline is None:
+        return work
+    return partial(_run_limited, work, terms, client() if cancels else None, policy, scope)
+
+
+async def _run_limited(
+    work: Callable[[], Awaitable[T]],
+    terms: Terms,
+    client: Incoming | SocketIncoming | None,
+    policy: Policy,
+    scope: Scope,
+) -> T:
+    """Run ``work``; cancel it when the client leaves, and at the deadline (rule 2).
+
+    Raises:
+        ClientDisconnect: it was cancelled because the client left.
+        HandlerTimeout: it was cancelled at the deadline.
+    """
+    seconds = CANCEL_GRACE if policy.cancel_grace is None else policy.cancel_grace
+    deadline = terms.deadline
+    limit = None if deadline is None else anyio.CancelScope(deadline=deadline)
+    grace: Grace | None = None
+    with limit or nullcontext(), interruptible() as stretch:
+        if client is not None:
+            client.add_stretch(stretch)
+            if client.disconnected:
+                stretch.interrupt()
+        try:
+            with Grace(stretch, seconds) as grace:
+                result = await grace.run(work())
+            if limit is not None and limit.cancel_called:
+                terms.deadline = anyio.current_time() + seconds
+            return result
+        finally:
+            if client is not None:
+                client.remove_stretch(stretch)
+            if grace is not None and grace.exceeded:
+                logger.warning(
+                    "%s was abandoned: its cleanup took longer than %g seconds after it was "
+                    "cancelled.",
+                    name_of(scope),
+                    seconds,
+                )
+    if limit is not None and limit.cancelled_caught:
+        raise terms.time_out("its handler did not answer in time.")
+    raise ClientDisconnect("before there was a response")
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
 async def govern(handler: Handler, request: Any) -> Any:
     """Run the handler of an endpoint under the policy of its scope.
 
@@ -74,67 +159,36 @@ async def govern(handler: Handler, request: Any) -> Any:
         HandlerTimeout: it took longer than the policy's ``timeout``.
         BaseException: what the handler raised, and what cancelled the request.
     """
-    policy: Policy = request.scope[POLICY]
+    scope = request.scope
+    policy: Policy = scope[POLICY]
     exchange: Exchange = request._exchange
     terms = exchange.terms = Terms()
-    work: Callable[[], Awaitable[Any]] = partial(handler, request)
     if policy.timeout is not None:
         terms.deadline = anyio.current_time() + policy.timeout
-        work = partial(in_time, work, terms)
-    if policy.on_disconnect == "cancel":
-        return await cancel_with_client(work, exchange.incoming, policy, request.scope)
+    work = limited(partial(handler, request), terms, lambda: exchange.incoming, scope)
     if policy.on_disconnect == "finish":
-        terms.supervisor = supervisor_of(request.scope)
-        return await _finish(work, terms, exchange, request.scope)
-    return await work()
-
-
-async def in_time(work: Callable[[], Awaitable[T]], terms: Terms) -> T:
-    """Run ``work`` until the deadline of ``terms``; then cancel it and raise HandlerTimeout."""
-    assert terms.deadline is not None
-    with anyio.CancelScope(deadline=terms.deadline) as limit:
-        return await work()
-    assert limit.cancelled_caught
-    terms.timed_out = True
-    raise HandlerTimeout("its handler did not answer in time.")
-
-
-async def cancel_with_client(
-    work: Callable[[], Awaitable[T]],
-    incoming: Incoming | SocketIncoming,
-    policy: Policy,
-    scope: Scope,
-) -> T:
-    """Run ``work``; cancel it when the client leaves (rule 2).
-
-    Raises:
-        ClientDisconnect: it was cancelled.
-    """
-    seconds = CANCEL_GRACE if policy.cancel_grace is None else policy.cancel_grace
-    grace: Grace | None = None
-    with interruptible() as stretch:
-        incoming.add_stretch(stretch)
-        if incoming.disconnected:
-            stretch.interrupt()
-        try:
-            with Grace(stretch, seconds) as grace:
-                return await grace.run(work())
-        finally:
-            incoming.remove_stretch(stretch)
-            if grace is not None and grace.exceeded:
-                logger.warning(
-                    "%s was abandoned: its cleanup took longer than %g seconds after its client "
-                    "had left.",
-                    name_of(scope),
-                    seconds,
-                )
-    raise ClientDisconnect("before there was a response")
+        terms.supervisor = supervisor_of(scope)
+        answer = await _finish(work, terms, exchange, scope)
+    else:
+        answer = await work()
+    if callable(answer) and not isinstance(answer, (Answer, Foreign)):
+        return Foreign(answer, scope)  # what it does is under the policy too
+    return answer
 
 
 async def _finish(
-    work: Callable[[], Awaitable[Any]], terms: Terms, exchange: Exchange, scope: Scope
+    work: Callable[[], Awaitable[Any]],
+    terms: Terms,
+    exchange: Exchange,
+    scope: Scope,
+    *,
+    sends: bool = False,
 ) -> Any:
-    """Run ``work`` to its end, whatever becomes of the request (rule 3)."""
+    """Run ``work`` to its end, whatever becomes of the request (rule 3).
+
+    Args:
+        sends: whether it sends its answer itself, and gives none.
+    """
     answers: list[Any] = []
     ended = False
 
@@ -142,10 +196,16 @@ async def _finish(
         nonlocal ended
         try:
             answers.append(await work())
-            if terms.heirs:
+            if terms.heirs and not sends:
                 await _conclude_alone(answers[0], exchange, scope)
         finally:
             ended = True
+            await inherit(terms, exchange)
+
+    async def conclude() -> None:
+        try:
+            await _conclude_alone(answers[0], exchange, scope)
+        finally:
             await inherit(terms, exchange)
 
     assert isinstance(terms.supervisor, Supervisor)
@@ -154,20 +214,20 @@ async def _finish(
     except cancelled_type():
         if not ended:
             hand_over(terms, exchange)
-        elif answers:
+        elif answers and not sends:
             # The answer came with the cancellation: it is not lost, nor is what it leaves to do.
-            terms.supervisor.start_soon(_conclude_alone, answers[0], exchange, scope)
+            hand_over(terms, exchange)
+            terms.supervisor.start_soon(conclude, name=name_of(scope))
         raise
     return answers[0]
 
 
 async def _conclude_alone(answer: Any, exchange: Exchange, scope: Scope) -> None:
     """What an answer that nobody waits for still does: its body, its background work."""
-    if isinstance(answer, Answer):
-        alone = Exchange({**scope, KEY: None}, exchange._receive, exchange._send)
-        alone.join(exchange.incoming)
-        alone.terms = exchange.terms
-        await respond(alone, answer, scope)
+    alone = Exchange({**scope, KEY: None}, exchange._receive, exchange._send)
+    alone.join(exchange.incoming)
+    alone.terms = exchange.terms
+    await respond(alone, answer, scope)
 
 
 async def govern_app(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -182,37 +242,33 @@ async def govern_app(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -
     held: Any = receive.exchange if isinstance(receive, Receiver) else scope[KEY]
     exchange: Exchange = held._exchange
     terms = exchange.terms = exchange.terms or Terms()  # a handler that gave the app has some
-    work: Callable[[], Awaitable[None]] = partial(app, scope, receive, send)
-    if policy.timeout is not None:
+    terms.timed_out = False
+    if policy.timeout is not None and terms.deadline is None:
         terms.deadline = anyio.current_time() + policy.timeout
-        work = partial(in_time, work, terms)
-    if policy.on_disconnect == "cancel":
-        try:
-            await cancel_with_client(work, exchange.incoming, policy, scope)
-        except ClientDisconnect:
-            if not exchange.disconnected:
-                raise
-    elif policy.on_disconnect == "finish":
+    work = limited(partial(app, scope, receive, send), terms, lambda: exchange.incoming, scope)
+    if policy.on_disconnect == "finish":
         terms.supervisor = supervisor_of(scope)
-        await _finish(work, terms, exchange, scope)
-    else:
+        await _finish(work, terms, exchange, scope, sends=True)
+        return
+    try:
         await work()
+    except ClientDisconnect:
+        if policy.on_disconnect != "cancel" or not exchange.disconnected:
+            raise
 
 
-async def close_in_time(
-    handler: Callable[[WebSocket], Awaitable[None]], seconds: float, websocket: WebSocket
-) -> None:
-    """Run the handler of a WebSocket for so long at most; then close the socket with 1001."""
-    with anyio.move_on_after(seconds) as limit:
-        await handler(websocket)
-    if limit.cancelled_caught:
-        await websocket._exchange.close_if_open(1001)
+# -- sockets ---------------------------------------------------------------------------------------
 
 
 async def govern_socket(
-    handler: Callable[[WebSocket], Awaitable[None]], websocket: WebSocket
+    handler: Callable[[WebSocket], Awaitable[None]],
+    websocket: WebSocket,
+    seconds: float | None = None,
 ) -> None:
     """Run the handler of a WebSocket under the policy of its scope.
+
+    Args:
+        seconds: how long it may take; then the socket is closed with 1001.
 
     Raises:
         WebSocketDisconnect: the policy is "cancel", and the client has left.
@@ -220,20 +276,30 @@ async def govern_socket(
     """
     policy: Policy = websocket.scope[POLICY]
     exchange = websocket._exchange
-    if policy.on_disconnect == "cancel":
-        try:
-            await cancel_with_client(partial(handler, websocket), exchange, policy, websocket.scope)
-        except ClientDisconnect as exc:
-            if isinstance(exc, WebSocketDisconnect) or not exchange.disconnected:
-                raise
-            gone = exchange.disconnect
-            raise WebSocketDisconnect(gone["code"], gone["reason"]) from None
-    elif policy.on_disconnect == "finish":
-        work = partial(handler, websocket)
-        try:
-            await supervisor_of(websocket.scope).finish(work, name_of(websocket.scope))
-        except cancelled_type():
-            exchange.lost()
+    terms = Terms()
+    if seconds is not None:
+        terms.deadline = anyio.current_time() + seconds
+    work = limited(partial(handler, websocket), terms, lambda: exchange, websocket.scope)
+    try:
+        if policy.on_disconnect == "finish":
+            await _finish_socket(work, websocket)
+        else:
+            await work()
+    except HandlerTimeout:
+        if not terms.timed_out:
             raise
-    else:
-        await handler(websocket)
+        exchange.timed_out = True
+        await exchange.close_if_open(1001)
+    except ClientDisconnect as exc:
+        if isinstance(exc, WebSocketDisconnect) or not exchange.disconnected:
+            raise
+        gone = exchange.disconnect
+        raise WebSocketDisconnect(gone["code"], gone["reason"]) from None
+
+
+async def _finish_socket(work: Callable[[], Awaitable[None]], websocket: WebSocket) -> None:
+    try:
+        await supervisor_of(websocket.scope).finish(work, name_of(websocket.scope))
+    except cancelled_type():
+        websocket._exchange.lost()
+        raise

@@ -10,6 +10,7 @@ import pytest
 
 from hesper.applications import Hesper
 from hesper.background import BackgroundTask
+from hesper.datastructures import UploadFile
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response, StreamingResponse
 from hesper.routing import Mount, Route, WebSocketRoute
@@ -125,7 +126,9 @@ async def test_finish_a_body_reaches_its_end_when_the_client_leaves_in_it(dialec
     assert_quiet(result)
 
 
-async def test_finish_a_body_reaches_its_end_when_the_server_cancels_in_it(dialect: Dialect) -> None:
+async def test_finish_a_body_reaches_its_end_when_the_server_cancels_in_it(
+    dialect: Dialect,
+) -> None:
     ledger = Ledger()
     server = ScriptedServer(finishing(streaming(ledger)), dialect)
     async with server.lifespan(), server.get("/").open() as client:
@@ -256,6 +259,7 @@ async def test_finish_what_is_not_over_in_the_grace_is_cancelled_and_named(
             await anyio.sleep_forever()
         finally:
             ended.append("cancelled")
+        raise AssertionError
 
     app = Hesper(routes=[Route("/", endless, on_disconnect="finish")], shutdown_grace=3)
     server = ScriptedServer(app)
@@ -303,7 +307,9 @@ async def test_finish_a_form_stays_open_until_the_handler_has_ended(dialect: Dia
         form = await request.form()
         begun.set()
         await anyio.sleep(0.01)
-        contents.append(await form["file"].read())
+        file = form["file"]
+        assert isinstance(file, UploadFile)
+        contents.append(await file.read())
         read.set()
         return PlainTextResponse("kept")
 

@@ -57,17 +57,24 @@ def drive_on(
 ) -> Generator[Any, Any, None]:
     """The rest of ``drive``, from the first wait on."""
     exchange = held._exchange
+    thrown: BaseException | None = None
     try:
         while True:
             exchange.suspended()
             try:
                 sent = yield trap
             except BaseException as exc:
-                trap = steps.throw(exc)
+                thrown = exc
             else:
                 trap = steps.send(sent)
+                continue
+            # Not inside of the `except`: it would be the context of every error from here on.
+            trap = steps.throw(thrown)
+            thrown = None
     except StopIteration:
         pass
+    finally:
+        thrown = None  # its traceback holds this frame
 
 
 async def conduct(
@@ -131,13 +138,15 @@ async def conduct(
         exchange = held._exchange
         try:
             await _recover(exchange, request, scope, exc, on_error)
-        finally:
-            await _end(exchange, scope)
-    else:
-        await _end(exchange, scope)
+        except BaseException as error:
+            exchange.failure = error
+    await _end(exchange, scope)
     if exchange.failure is not None:
         failure, exchange.failure = exchange.failure, None
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback holds this frame
 
 
 async def _end(exchange: Exchange, scope: Scope) -> None:
@@ -145,6 +154,9 @@ async def _end(exchange: Exchange, scope: Scope) -> None:
         if exchange._incoming is not None or exchange.bodies:
             await _tidy(exchange)
         exchange.state = ENDED
+    except BaseException:
+        exchange.failure = None
+        raise
     finally:
         close_exchange(exchange, scope)
 

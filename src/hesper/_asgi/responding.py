@@ -19,13 +19,13 @@ from typing import ClassVar
 
 import anyio
 
-from hesper._asgi.bodies import GRACE, Body, close_unused
+from hesper._asgi.bodies import GRACE, Body, close_unused, deliver
 from hesper._asgi.exchange import Exchange, Receiver, Sending, Terms
 from hesper._asgi.foreign import Sender
 from hesper._asgi.incoming import Incoming
 from hesper._asgi.states import IDLE
 from hesper._concurrency import cancelled_type, outlast
-from hesper.exceptions import ClientDisconnect, HandlerTimeout, UsageError
+from hesper.exceptions import ClientDisconnect, UsageError
 from hesper.types import ASGIApp, Message, Scope
 
 logger = getLogger("hesper")
@@ -81,6 +81,10 @@ async def respond_on(
     except cancelled_type():
         if not ended:
             hand_over(terms, exchange)
+            if isinstance(answer, Answer):  # else it would be closed as one that was dropped
+                exchange.bodies = tuple(
+                    each for each in exchange.bodies if each is not answer._body
+                )
         raise
 
 
@@ -94,7 +98,8 @@ async def inherit(terms: Terms, exchange: Exchange) -> None:
     """The work has come to its end; if the request did not wait for it, close what that had open."""
     if terms.heirs:
         terms.heirs -= 1
-        if not terms.heirs and exchange.owner:
+        # If the request itself has not come to its end yet, that closes it.
+        if not terms.heirs and exchange.owner and exchange.incoming.closed:
             await close_what_was_opened(exchange.incoming)
 
 
@@ -139,8 +144,8 @@ async def _send_plain(exchange: Exchange, answer: Answer) -> None:
     with Sending(exchange):
         exchange.begin()
         exchange.incoming.unwanted = True
-        await exchange.send(answer._start_message())
-        await exchange.send({"type": "http.response.body", "body": answer.body})
+        await deliver(exchange, answer._start_message())
+        await deliver(exchange, {"type": "http.response.body", "body": answer.body})
 
 
 async def _send_in_time(terms: Terms, deadline: float, exchange: Exchange, answer: Answer) -> None:
@@ -150,8 +155,7 @@ async def _send_in_time(terms: Terms, deadline: float, exchange: Exchange, answe
         else:
             await answer._body.send(exchange, answer._start_message())
     if limit.cancelled_caught:
-        terms.timed_out = True
-        raise HandlerTimeout("it was not whole in time.")
+        raise terms.time_out("it was not whole in time.")
 
 
 async def _run_foreign(exchange: Exchange, app: ASGIApp, scope: Scope) -> None:
@@ -235,12 +239,21 @@ async def close_dropped(exchange: Exchange) -> None:
 
 
 async def close_what_was_opened(incoming: Incoming) -> None:
-    """The request is over: files are closed, counts are brought down."""
-    if not incoming.at_end:
+    """The request is over: files are closed, counts are brought down. Each once."""
+    closers, incoming.at_end = incoming.at_end, ()
+    if not closers:
         return
-    with anyio.move_on_after(GRACE, shield=True):
-        for close in incoming.at_end:
-            try:
-                await close()
-            except Exception as exc:
-                logger.error("Closing what a request had opened failed.", exc_info=exc)
+    cancelled: BaseException | None = None
+    try:
+        with anyio.move_on_after(GRACE, shield=True):
+            for close in closers:
+                try:
+                    await close()
+                except Exception as exc:
+                    logger.error("Closing what a request had opened failed.", exc_info=exc)
+                except BaseException as exc:
+                    cancelled = exc  # the others are closed all the same
+            if cancelled is not None:
+                raise cancelled
+    finally:
+        cancelled = None  # its traceback holds this frame

@@ -51,6 +51,9 @@ CLOSE_TIMEOUT = 10.0
 """Seconds that a close may take before the client counts as gone: a stalled one would hold the
 handler for ever on servers without pings (granian, gunicorn)."""
 
+SHUT_DOWN_TIMEOUT = 1.0
+"""Seconds that the close may take of a socket whose handler a shutdown has cancelled."""
+
 DENIAL = "websocket.http.response"
 """The extension that lets an app refuse a handshake with any response."""
 
@@ -62,6 +65,8 @@ class SocketExchange(SocketIncoming):
     """
 
     state = SocketState.CONNECTING
+    accepted = False
+    """Whether the handshake was granted, while the client was there."""
     _unwaited = 0
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,6 +128,8 @@ class SocketExchange(SocketIncoming):
             self._end(before, message)  # a refusal is heard of by its app when it is sent
         elif cause is not None or self.client is WebSocketState.DISCONNECTED:
             raise self._gone() from cause
+        elif following is SocketState.ACCEPTED:
+            self.accepted = True
 
     def check(self, message: Message) -> SocketState:
         """The state that a message would lead to. Raises as ``send`` if it is not allowed."""
@@ -148,7 +155,7 @@ class SocketExchange(SocketIncoming):
             await self.send({"type": "websocket.close", "code": code, "reason": ""})
 
     async def _wait_news(self) -> None:
-        if self.shutting_down and not self.listeners and self.state is SocketState.ACCEPTED:
+        if self.shutting_down and not self.heard and self.state is SocketState.ACCEPTED:
             await self.say_goodbye()  # nobody has anything better to do
         else:
             await super()._wait_news()
@@ -247,7 +254,7 @@ async def conduct_socket(
                 raise
         except cancelled_type():
             if owner and exchange.cut:
-                with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                with anyio.move_on_after(SHUT_DOWN_TIMEOUT, shield=True):
                     await exchange.say_goodbye()
             raise
         if owner:
