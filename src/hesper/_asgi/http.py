@@ -98,7 +98,7 @@ async def conduct(
             isinstance(answer, Answer)
             and answer._plain
             and answer.background is None
-            and (exchange is None or exchange.untouched)
+            and (exchange is None or (exchange.untouched and exchange.terms is None))
             and running_loop() is not None
         ):
             # What _send_whole does, for a request that nobody looked at twice: the calls between

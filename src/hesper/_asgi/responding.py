@@ -25,7 +25,7 @@ from hesper._asgi.foreign import Sender
 from hesper._asgi.incoming import Incoming
 from hesper._asgi.states import IDLE
 from hesper._concurrency import cancelled_type, outlast
-from hesper.exceptions import ClientDisconnect, UsageError
+from hesper.exceptions import ClientDisconnect, HandlerTimeout, UsageError
 from hesper.types import ASGIApp, Message, Scope
 
 logger = getLogger("hesper")
@@ -229,6 +229,8 @@ async def _after_failure(
             with anyio.move_on_after(GRACE, shield=True) if late else nullcontext():
                 await _conclude(exchange, answer)
         await _run_after(exchange, answer, late=late)
+    except HandlerTimeout:
+        pass  # of a foreign app, which has the same deadline as its response
     except Exception as later:
         logger.error("Background work of a broken response failed.", exc_info=later)
 
