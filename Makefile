@@ -10,6 +10,8 @@ PORT ?= 8000
 ARGS ?=
 # 1: measure, and fail below 100 %, branches included. 0: only run the tests.
 COVERAGE ?= 1
+# 1: with the tests on real servers and in a browser. 0: without.
+SERVERS ?= 1
 ALONE := tests/servers tests/browser
 ifeq ($(COVERAGE),1)
 MEASURED := --cov --cov-report=
@@ -52,7 +54,9 @@ test: $(VENV)/.dev
 ifdef ARGS
 	$(BIN)/python -m pytest -q $(ARGS)
 else
+ifeq ($(SERVERS),1)
 	$(BIN)/python -m pytest -q $(MEASURED) $(ALONE)
+endif
 	$(BIN)/python -m pytest -q $(MEASURED) --numprocesses=auto --dist=worksteal $(ALONE:%=--ignore=%) $(GATE)
 endif
 

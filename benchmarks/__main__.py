@@ -7,14 +7,16 @@ A bar that is not reached is said, but does not fail: it depends on the machine.
 import argparse
 import asyncio
 import sys
+from collections.abc import Iterator
+from time import monotonic
 
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, GROUPS
 from benchmarks.outcome import Outcome
 from benchmarks.peers import load
 from benchmarks.report import print_header, print_outcome
 from benchmarks.timing import Clock, Mismatch
 
-ROUNDS = 80
+ROUNDS = 60
 
 
 def progress(title: str) -> None:
@@ -29,28 +31,51 @@ async def run(cases: list[str], rounds: int) -> bool:
     outcome = Outcome()
     faults: list[str] = []
     for case in cases:
+        began = monotonic()
         try:
             outcome.extend(await CASES[case](peers, clock))
         except Mismatch as mismatch:
             faults.append(f"NOT MEASURED: {case}: {mismatch}")
+        progress(f"{case} took {monotonic() - began:.0f} s")
     print_outcome(outcome)
+    for fault in clock.faults:
+        line = f"LEFT OUT: {fault.title}: {fault.name}: {fault.reason}"
+        if fault.fatal:
+            faults.append(line)
+        else:
+            print(line)
     if not outcome.duels:
         faults.append("NOTHING PROVEN: hesper and starlette were not both measured")
-    for fault in faults:
-        print(fault)
+    print("\n".join(faults))
     return not faults and not any(duel.lost for duel in outcome.duels)
+
+
+def chosen(names: list[str]) -> Iterator[str]:
+    """Yield the cases that these names stand for; all for none.
+
+    Raises:
+        KeyError: a name stands for nothing.
+    """
+    for name in names or CASES:
+        if name in GROUPS:
+            yield from GROUPS[name]
+        elif name in CASES:
+            yield name
+        else:
+            raise KeyError(name)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("cases", nargs="*", metavar="case", help=f"any of: {', '.join(CASES)}")
+    known = ", ".join([*CASES, *GROUPS])
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"any of: {known}")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="default: %(default)s")
     options = parser.parse_args()
-    unknown = [case for case in options.cases if case not in CASES]
-    if unknown:
-        parser.error(f"unknown case {unknown[0]!r}: expected any of {', '.join(CASES)}")
-    held = asyncio.run(run(options.cases or list(CASES), options.rounds))
-    return 0 if held else 1
+    try:
+        cases = list(dict.fromkeys(chosen(options.cases)))
+    except KeyError as unknown:
+        parser.error(f"unknown case {unknown}: expected any of {known}")
+    return 0 if asyncio.run(run(cases, options.rounds)) else 1
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The server side of a benchmark: one scope, one client, the raw app, one recorded exchange.
+"""The server side of a benchmark: requests, one client, one recorded exchange.
 
 Law: every app is given exactly the same request, and none can change what the next one gets.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +44,7 @@ SCOPE: Scope = {
 }
 
 REQUEST: Message = {"type": "http.request", "body": b"", "more_body": False}
+LEFT: Message = {"type": "http.disconnect"}
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 
@@ -52,40 +53,138 @@ FIRST_ID = 1_000_000
 answer has the length of the raw app's."""
 
 
-def fresh(prefix: str, number: int) -> Scope:
-    """Return the scope of one GET request for a path that ends in a number, as a server makes it.
+class Ask:
+    """One kind of request, as often as it is wanted.
 
-    The path is made anew, because a parsed path is a new string. `state` is new, as in uvicorn:
-    Litestar keeps parsed values there, and would otherwise find those of the request before.
+    Args:
+        path: where it goes; a number is put behind it, unless `fixed`.
+        fixed: whether the path is the whole path.
+        method: the HTTP method, or "WEBSOCKET" for a socket.
+        headers: what is sent beside a browser's headers.
+        messages: what `receive` gives, one after the other.
     """
-    scope = SCOPE.copy()
-    scope["path"] = path = f"{prefix}{number}"
-    scope["raw_path"] = path.encode()
-    scope["state"] = {}
-    return scope
+
+    __slots__ = ("client", "fixed", "messages", "path", "template")
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        fixed: bool = False,
+        method: str = "GET",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        messages: Sequence[Message] = (REQUEST,),
+    ) -> None:
+        self.path = path
+        self.fixed = fixed
+        self.messages = messages
+        self.client: type[Client] | type[Correspondent] = Client
+        self.template: Scope = {
+            **SCOPE,
+            "headers": [*SCOPE["headers"], *headers],
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+        }
+        if method == "WEBSOCKET":
+            self.client = Correspondent
+            del self.template["method"]
+            self.template |= {"type": "websocket", "scheme": "ws", "subprotocols": []}
+
+    def scope(self, number: int) -> Scope:
+        """Return the scope of one request, as a server makes it.
+
+        The path is made anew, because a parsed path is a new string. `state` is new, as in uvicorn:
+        Litestar keeps parsed values there, and would otherwise find those of the request before.
+        """
+        scope = self.template.copy()
+        if not self.fixed:
+            scope["path"] = path = f"{self.path}{number}"
+            scope["raw_path"] = path.encode()
+        scope["state"] = {}
+        return scope
+
+
+def post(path: str, content_type: bytes, messages: Sequence[Message]) -> Ask:
+    """Return a POST of these body messages, to a path that is the whole path."""
+    length = sum(len(message["body"]) for message in messages)
+    headers = [(b"content-type", content_type), (b"content-length", str(length).encode())]
+    return Ask(path, fixed=True, method="POST", headers=headers, messages=messages)
+
+
+def cut(body: bytes, size: int = 65536) -> list[Message]:
+    """Return the messages of a body that a server reads in pieces."""
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    last = len(pieces) - 1
+    return [
+        {"type": "http.request", "body": piece, "more_body": index < last}
+        for index, piece in enumerate(pieces)
+    ]
 
 
 class Client:
-    """A client that sent its whole request at once and stays.
+    """A client that sent its whole request at once, and stays until it has its answer.
 
-    The first `receive` never suspends. A second one waits for ever, as it does on a server while
-    nothing comes: an app that waited for it would hang here, and be caught by `exchange`.
+    `receive` never suspends while there is something to give. After that it waits, as it does on
+    a server, for the end of the response, and says then that the client left: Quart and Litestar's
+    streams wait for that. `send` takes a message as a server with an empty buffer does, without
+    suspending.
     """
 
-    __slots__ = ("asked",)
+    __slots__ = ("ended", "messages", "waiter")
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.messages = iter(messages)
+        self.ended = False
+        self.waiter: asyncio.Future[None] | None = None
 
     async def receive(self) -> Message:
-        if self.asked:
-            await asyncio.Future()
-        self.asked = True
-        return REQUEST
+        message = next(self.messages, None)
+        if message is not None:
+            return message
+        if not self.ended:
+            if self.waiter is None or self.waiter.done():
+                self.waiter = asyncio.get_running_loop().create_future()
+            await self.waiter
+        return LEFT
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.ended = True
+            if self.waiter is not None and not self.waiter.done():
+                self.waiter.set_result(None)
 
 
-async def discard(message: Message) -> None:
-    """Take a message as a server with an empty buffer does: without suspending."""
+class Correspondent:
+    """The client of a socket, which sends a text when the one before has come back.
+
+    It comes back in the next turn of the event loop, so `receive` suspends, as it does on a server.
+    The last message is given at the end: the client leaves.
+    """
+
+    __slots__ = ("loop", "messages", "ready", "waiter")
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.messages = iter(messages)
+        self.ready = 1
+        self.waiter: asyncio.Future[None] | None = None
+
+    async def receive(self) -> Message:
+        while not self.ready:
+            self.waiter = self.loop.create_future()
+            await self.waiter
+        self.ready -= 1
+        return next(self.messages)
+
+    async def send(self, message: Message) -> None:
+        if message["type"] != "websocket.close":
+            self.loop.call_soon(self.deliver)
+
+    def deliver(self) -> None:
+        self.ready += 1
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,36 +202,27 @@ def answer(status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> Answ
     return Answer(status, tuple(sorted(lines)), body)
 
 
-def raw(expected: Answer) -> App:
-    """Return the floor: two sends of constants, and nothing else."""
-    start = {
-        "type": "http.response.start",
-        "status": expected.status,
-        "headers": list(expected.headers),
-    }
-    body = {"type": "http.response.body", "body": expected.body}
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send(start)
-        await send(body)
-
-    return app
-
-
-async def exchange(app: App, prefix: str) -> Answer:
+async def exchange(app: App, ask: Ask) -> Answer:
     """Run one request, for `FIRST_ID`, and return its answer.
 
+    A socket's answer is 101 and what it sent, one after the other.
+
     Raises:
-        TimeoutError: the app did not return within 5 seconds.
+        TimeoutError: the app did not return within 20 seconds.
     """
     sent: list[Message] = []
+    client = ask.client(ask.messages)
 
     async def send(message: Message) -> None:
         sent.append(message)
+        await client.send(message)
 
-    async with asyncio.timeout(5):
-        await app(fresh(prefix, FIRST_ID), Client().receive, send)
+    async with asyncio.timeout(20):
+        await app(ask.scope(FIRST_ID), client.receive, send)
     start = sent[0]
+    if start["type"] == "websocket.accept":
+        texts = [message["text"] for message in sent if message["type"] == "websocket.send"]
+        return Answer(101, (), "".join(texts).encode())
     headers = sorted((bytes(name).lower(), bytes(value)) for name, value in start["headers"])
     body = b"".join(message.get("body", b"") for message in sent[1:])
     return Answer(start["status"], tuple(headers), body)

@@ -33,6 +33,8 @@ def print_outcome(outcome: Outcome) -> None:
     print()
     for bar in outcome.bars:
         print(bar_line(bar))
+    for note in outcome.notes:
+        print(f"note         {note}")
     for duel in outcome.duels:
         if duel.lost:
             print(duel_line(duel))
@@ -44,7 +46,10 @@ def bar_line(bar: Bar) -> str:
 
 
 def duel_line(duel: Duel) -> str:
-    return f"SLOWER than Starlette: {duel.case}: {duel.hesper:.2f} µs against {duel.starlette:.2f}"
+    return (
+        f"{'SLOWER' if duel.unit in ('µs', 'ms') else 'MORE'} than Starlette: {duel.case}: "
+        f"{duel.hesper:.2f} {duel.unit} against {duel.starlette:.2f}"
+    )
 
 
 def print_plain(table: Table) -> None:

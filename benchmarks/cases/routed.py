@@ -4,12 +4,13 @@ Measured twice: with a new number in every path, and with one path again and aga
 a peer that caches its routes is fastest. Traffic lies between the two, so the bars hold for both.
 """
 
-from benchmarks.cases.common import PATHS, PREFIX, expected
-from benchmarks.outcome import Bar, Outcome, Peers, Table, bar, micro, raw_row, times
-from benchmarks.timing import RAW, Clock, Rounds, Subject
+from benchmarks.outcome import Bar, Chart, Outcome, Peers, ahead, at_most, medians, overheads
+from benchmarks.plan import ASK, PATHS, expected
+from benchmarks.timing import Clock, Rounds, Subject
 
 TITLE = "routed request, one int parameter, 10 routes"
 LIMIT = 3.0
+SHARE = 0.5
 MODES = {"new paths": False, "one path": True}
 
 
@@ -17,9 +18,12 @@ async def run(peers: Peers, clock: Clock) -> Outcome:
     rounds = await clock.measure(TITLE, subjects(peers))
     outcome = Outcome()
     for mode in MODES:
-        outcome.tables.append(table(peers, rounds, mode))
-        outcome.bars.extend(bars(peers, rounds, mode))
+        names = {name: key(name, mode) for name in peers}
+        outcome.tables.append(overheads(f"{TITLE}, {mode}", rounds, names))
+        outcome.bars.extend(bars(rounds, names, mode))
         outcome.duel(f"routed, {mode}", rounds, key("hesper", mode), key("starlette", mode))
+    shown = medians(rounds, {name: key(name, "new paths") for name in peers})
+    outcome.charts.append(Chart("A routed request, over raw", "µs", shown, LIMIT))
     return outcome
 
 
@@ -29,36 +33,14 @@ def key(name: str, mode: str) -> str:
 
 def subjects(peers: Peers) -> list[Subject]:
     return [
-        Subject(key(peer.name, mode), peer.build(PATHS), PREFIX, expected(), same=same)
+        Subject(key(peer.name, mode), peer.build(PATHS), ASK, expected(), same=same)
         for mode, same in MODES.items()
         for peer in peers.values()
     ]
 
 
-def table(peers: Peers, rounds: Rounds, mode: str) -> Table:
-    columns = ["app", "fastest", "over raw", "min", "x raw", "over raw / starlette's"]
-    table = Table(f"{TITLE}, {mode} (µs; {raw_row(rounds)})", columns)
-    for peer in peers:
-        name, starlette = key(peer, mode), key("starlette", mode)
-        over = rounds.over(name, RAW)
-        share = "-"
-        if starlette in rounds:
-            share = times(over.median / rounds.over(starlette, RAW).median)
-        ratio = times(rounds.median(name) / rounds.median(RAW))
-        figures = [rounds.minimum(name), over.median, over.minimum]
-        table.rows.append([peer, *map(micro, figures), ratio, share])
-    return table
-
-
-def bars(peers: Peers, rounds: Rounds, mode: str) -> list[Bar]:
+def bars(rounds: Rounds, names: dict[str, str], mode: str) -> list[Bar]:
+    costs = medians(rounds, names)
     promise = f"routed, {mode}: at most {LIMIT:.0f} µs over raw"
-    below = f"routed, {mode}: below every peer"
-    if "hesper" not in peers:
-        return [bar(promise, None, LIMIT), bar(below, None, LIMIT)]
-    costs = {name: rounds.over(key(name, mode), RAW).median for name in peers}
-    mine = costs.pop("hesper")
-    if not costs:
-        return [bar(promise, mine, LIMIT), Bar(below, "no peer is installed", None)]
-    best = min(costs, key=costs.__getitem__)
-    figure = f"{mine:.2f} µs, best peer {best} {costs[best]:.2f} µs"
-    return [bar(promise, mine, LIMIT), Bar(below, figure, mine < costs[best])]
+    half = ahead(f"routed, {mode}: at most half of the best peer", costs, SHARE)
+    return [at_most(promise, costs.get("hesper"), LIMIT), half]

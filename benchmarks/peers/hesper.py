@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from typing import cast
 
+from benchmarks import samples
 from benchmarks.asgi import App
 from benchmarks.peers import header
 from hesper.applications import Hesper
+from hesper.datastructures import UploadFile
 from hesper.middleware import Middleware
 from hesper.middleware.base import BaseHTTPMiddleware, DispatchFunction, RequestResponseEndpoint
 from hesper.requests import Request
-from hesper.responses import PlainTextResponse, Response
-from hesper.routing import Route
+from hesper.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from hesper.routing import BaseRoute, Mount, Route, WebSocketRoute
+from hesper.staticfiles import StaticFiles
 from hesper.types import ASGIApp
+from hesper.websockets import WebSocket, WebSocketDisconnect
 
 DISTRIBUTION = "hesper"
 
@@ -59,3 +63,53 @@ def wrap(app: App, layers: int) -> App:
 
 
 BUILDERS = {"hesper": build, "hesper function": build_functions}
+
+
+async def echo_json(request: Request) -> Response:
+    return JSONResponse(await request.json())
+
+
+async def read(request: Request) -> Response:
+    cookies, headers = request.cookies, request.headers
+    return PlainTextResponse(
+        f"{cookies['session']} {cookies['theme']} {headers['user-agent']} {headers['x-request-id']}"
+    )
+
+
+async def stream(request: Request) -> Response:
+    return StreamingResponse(samples.chunks(), media_type="text/plain")
+
+
+async def events(request: Request) -> Response:
+    return StreamingResponse(samples.events(), media_type="text/event-stream")
+
+
+async def socket(websocket: WebSocket) -> None:
+    await websocket.accept()
+    try:
+        while True:
+            await websocket.send_text(await websocket.receive_text())
+    except WebSocketDisconnect:
+        pass
+
+
+async def upload(request: Request) -> Response:
+    async with request.form() as form:
+        file = form["file"]
+        assert isinstance(file, UploadFile)
+        return PlainTextResponse(f"{form['title']}: {file.size}")
+
+
+def app(*routes: BaseRoute) -> App:
+    return cast(App, Hesper(routes=list(routes)))
+
+
+FEATURES = {
+    "json": lambda: app(Route("/json", echo_json, methods=["POST"])),
+    "read": lambda: app(Route("/read/{id:int}", read)),
+    "stream": lambda: app(Route("/stream", stream)),
+    "socket": lambda: app(WebSocketRoute("/socket", socket)),
+    "files": lambda: app(Mount("/files", StaticFiles(directory=samples.folder()))),
+    "upload": lambda: app(Route("/upload", upload, methods=["POST"])),
+    "events": lambda: app(Route("/events", events)),
+}

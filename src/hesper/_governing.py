@@ -27,9 +27,16 @@ import anyio
 from hesper._asgi.exchange import KEY, Exchange, Receiver, Terms
 from hesper._asgi.http import Handler
 from hesper._asgi.incoming import Incoming
-from hesper._asgi.responding import Answer, hand_over, inherit, respond
+from hesper._asgi.responding import Answer, inherit, respond, say_unavailable
 from hesper._asgi.socket_incoming import SocketIncoming
-from hesper._concurrency import Grace, cancelled_type, interruptible
+from hesper._concurrency import (
+    Interrupted,
+    Interruptible,
+    cancelled_type,
+    leashed,
+    resumed,
+    running_loop,
+)
 from hesper.exceptions import ClientDisconnect, HandlerTimeout
 from hesper.policies import CANCEL_GRACE, Policy
 from hesper.supervision import Supervisor
@@ -75,9 +82,11 @@ async def govern(handler: Handler, request: Any) -> Any:
         BaseException: what the handler raised, and what cancelled the request.
     """
     policy: Policy = request.scope[POLICY]
+    if policy.on_disconnect == "cancel" and policy.timeout is None:
+        return await _cancel(handler, request, policy)
     exchange: Exchange = request._exchange
-    terms = exchange.terms = Terms()
     work: Callable[[], Awaitable[Any]] = partial(handler, request)
+    terms = exchange.terms = Terms()
     if policy.timeout is not None:
         terms.deadline = anyio.current_time() + policy.timeout
         work = partial(in_time, work, terms)
@@ -87,6 +96,19 @@ async def govern(handler: Handler, request: Any) -> Any:
         terms.supervisor = supervisor_of(request.scope)
         return await _finish(work, terms, exchange, request.scope)
     return await work()
+
+
+async def _cancel(handler: Handler, request: Any, policy: Policy) -> Any:
+    work: Callable[[], Awaitable[Any]] = partial(handler, request)
+    if running_loop() is not None:
+        # A handler that answers without waiting cannot be cancelled, and pays for none of it.
+        steps = handler(request).__await__()
+        try:
+            trap = next(steps)
+        except StopIteration as done:
+            return done.value
+        work = partial(resumed, steps, trap)
+    return await cancel_with_client(work, request._exchange.incoming, policy, request.scope)
 
 
 async def in_time(work: Callable[[], Awaitable[T]], terms: Terms) -> T:
@@ -111,23 +133,22 @@ async def cancel_with_client(
         ClientDisconnect: it was cancelled.
     """
     seconds = CANCEL_GRACE if policy.cancel_grace is None else policy.cancel_grace
-    grace: Grace | None = None
-    with interruptible() as stretch:
+
+    def attach(stretch: Interruptible) -> None:
         incoming.add_stretch(stretch)
         if incoming.disconnected:
             stretch.interrupt()
-        try:
-            with Grace(stretch, seconds) as grace:
-                return await grace.run(work())
-        finally:
-            incoming.remove_stretch(stretch)
-            if grace is not None and grace.exceeded:
-                logger.warning(
-                    "%s was abandoned: its cleanup took longer than %g seconds after its client "
-                    "had left.",
-                    name_of(scope),
-                    seconds,
-                )
+
+    try:
+        return await leashed(work, seconds, attach, incoming.remove_stretch)
+    except Interrupted as interrupted:
+        if interrupted.exceeded:
+            logger.warning(
+                "%s was abandoned: its cleanup took longer than %g seconds after its client had "
+                "left.",
+                name_of(scope),
+                seconds,
+            )
     raise ClientDisconnect("before there was a response")
 
 
@@ -153,7 +174,9 @@ async def _finish(
         await terms.supervisor.finish(run, name_of(scope))
     except cancelled_type():
         if not ended:
-            hand_over(terms, exchange)
+            terms.heirs += 1
+            await say_unavailable(exchange)
+            exchange.incoming.lost()
         elif answers:
             # The answer came with the cancellation: it is not lost, nor is what it leaves to do.
             hand_over(terms, exchange)
@@ -175,6 +198,7 @@ async def _conclude_alone(answer: Any, exchange: Exchange, scope: Scope) -> None
         alone = Exchange({**scope, KEY: None}, exchange._receive, exchange._send)
         alone.join(exchange.incoming)
         alone.terms = exchange.terms
+        alone._lost = True  # the client may be there yet, and getting a 503
         await respond(alone, answer, scope)
 
 
@@ -241,6 +265,7 @@ async def govern_socket(
         try:
             await supervisor_of(websocket.scope).finish(work, name_of(websocket.scope))
         except cancelled_type():
+            await exchange.leave_cut()
             exchange.lost()
             raise
     else:

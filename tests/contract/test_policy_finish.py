@@ -151,11 +151,12 @@ async def test_finish_a_body_reaches_its_end_when_the_client_leaves_in_it(dialec
     assert_quiet(result)
 
 
+@over("middleware", [(), (pass_on, pass_on)])
 async def test_finish_a_body_reaches_its_end_when_the_server_cancels_in_it(
-    dialect: Dialect,
+    dialect: Dialect, middleware: Any
 ) -> None:
     ledger = Ledger()
-    server = ScriptedServer(finishing(streaming(ledger)), dialect)
+    server = ScriptedServer(finishing(streaming(ledger), *middleware), dialect)
     async with server.lifespan(), server.get("/").open() as client:
         await client.wait_message(2)
         client.cancel_app()
@@ -423,3 +424,54 @@ async def test_finish_a_websockets_handler_reaches_its_end(dialect: Dialect) -> 
         await client.finish()
         await ledger.wait()
     assert ledger.lines == PAID
+
+
+@in_virtual_time
+async def test_finish_a_request_that_a_shutdown_has_cut_is_answered_while_its_handler_goes_on(
+    dialect: Dialect,
+) -> None:
+    ledger = Ledger()
+
+    async def slow(request: Request) -> Response:
+        await ledger.write()
+        await anyio.sleep(3)
+        return PlainTextResponse("late", background=BackgroundTask(ledger.note))
+
+    app = finishing(slow, pass_on)
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan():
+        async with server.get("/").open() as client:
+            await ledger.begun.wait()
+            app.begin_shutdown(1)
+            result = await client.finish()
+            assert ledger.lines == ["begin", "commit"]
+        await ledger.wait()
+    assert ledger.lines == PAID
+    assert (result.status, result.headers["retry-after"], result.complete) == (503, "1", True)
+    assert_quiet(result)
+
+
+@in_virtual_time
+async def test_finish_a_socket_that_a_shutdown_has_cut_is_closed_while_its_handler_goes_on(
+    dialect: Dialect,
+) -> None:
+    ledger = Ledger()
+
+    async def slow(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await ledger.write()
+        await anyio.sleep(3)
+        await ledger.note()
+
+    app = Hesper(routes=[WebSocketRoute("/", slow, on_disconnect="finish")])
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan():
+        async with server.websocket("/").open() as client:
+            await ledger.begun.wait()
+            app.begin_shutdown(1)
+            result = await client.finish()
+            assert ledger.lines == ["begin", "commit"]
+        await ledger.wait()
+    assert ledger.lines == PAID
+    assert (result.ended, result.violations) == ("returned", [])
+    assert result.close_code == (1012 if dialect.websocket_any_code else 4012)  # daphne

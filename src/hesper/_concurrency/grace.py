@@ -25,13 +25,26 @@ class Grace:
     queue). As long as that scope is open the two look alike, so the question is asked again at each
     step. The code sees one cancel, may await for ``seconds``, and is cut when they are over.
 
+    With ``any_cancel=False`` it concerns the interruption of ``stretch`` alone; what cancels the code
+    otherwise reaches it as it reaches any code.
+
     The order of scopes matters: ``with interruptible() as stretch: with Grace(stretch, 5) as grace:``.
     """
 
-    __slots__ = ("_asked", "_cancelled_type", "_scope", "_seconds", "_stretch", "armed", "cause")
+    __slots__ = (
+        "_any_cancel",
+        "_asked",
+        "_cancelled_type",
+        "_scope",
+        "_seconds",
+        "_stretch",
+        "armed",
+        "cause",
+    )
 
-    def __init__(self, stretch: Interruptible, seconds: float) -> None:
+    def __init__(self, stretch: Interruptible, seconds: float, *, any_cancel: bool = True) -> None:
         self._stretch = stretch
+        self._any_cancel = any_cancel
         self._seconds = seconds
         self._scope = anyio.CancelScope()
         self._asked = False
@@ -98,9 +111,10 @@ class Grace:
             self._stretch.unmask()
 
     def _cancelled_from_outside(self) -> bool:
+        if self._stretch.interrupted or not self._any_cancel:
+            return self._stretch.interrupted
         return (
-            self._stretch.interrupted
-            or self._stretch.cancelled_from_outside()
+            self._stretch.cancelled_from_outside()
             or anyio.current_effective_deadline() == -math.inf
         )
 
