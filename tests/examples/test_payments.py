@@ -12,9 +12,9 @@ from examples import payments
 from examples.payments import Bank
 
 from hesper.applications import Hesper
-from hesper.testing import DIALECTS, Dialect, ScriptedServer
+from hesper.testing import DIALECTS, ScriptedServer
 from hesper.testing.sweep import USUAL_DIALECTS, Outcome, Sweep
-from tests.conftest import in_virtual_time, where
+from tests.conftest import where
 
 STARTING = [dialect for dialect in DIALECTS if dialect.lifespan]
 """The ledger is opened by the lifespan: daphne has none."""
