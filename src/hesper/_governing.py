@@ -179,7 +179,8 @@ async def _finish(
             exchange.incoming.lost()
         elif answers:
             # The answer came with the cancellation: it is not lost, nor is what it leaves to do.
-            hand_over(terms, exchange)
+            terms.heirs += 1
+            exchange.incoming.lost()
             terms.supervisor.start_soon(_inherit_answer, answers[0], terms, exchange, scope)
         raise
     return answers[0]

@@ -14,6 +14,7 @@ from hesper.background import BackgroundTask
 from hesper.exceptions import ClientDisconnect
 from hesper.middleware import Middleware
 from hesper.middleware.base import BaseHTTPMiddleware
+from hesper.policies import OnDisconnect
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response, StreamingResponse
 from hesper.routing import Host, Mount, Route, Router, WebSocketRoute
@@ -268,7 +269,7 @@ async def test_cancel_changes_nothing_for_a_client_that_stays(dialect: Dialect) 
 @over("outer", ["cancel", "continue"])
 async def test_cancel_the_innermost_place_counts(dialect: Dialect, outer: Any) -> None:
     work = Work(seconds=0.01)
-    inner = "continue" if outer == "cancel" else "cancel"
+    inner: OnDisconnect = "continue" if outer == "cancel" else "cancel"
     route = Route("/", work_endpoint(work), methods=METHODS, on_disconnect=inner)
     router = Router([route], on_disconnect=outer)
     app = Hesper(routes=[Mount("/", router, on_disconnect=outer)], on_disconnect=outer)

@@ -10,6 +10,7 @@ import pytest
 
 from hesper.applications import Hesper
 from hesper.background import BackgroundTask
+from hesper.datastructures import UploadFile
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response, StreamingResponse
 from hesper.routing import Mount, Route, WebSocketRoute
@@ -340,6 +341,7 @@ async def test_finish_what_is_not_over_in_the_grace_is_cancelled_and_named(
             await anyio.sleep_forever()
         finally:
             ended.append("cancelled")
+        raise AssertionError
 
     app = Hesper(routes=[Route("/", endless, on_disconnect="finish")], shutdown_grace=3)
     server = ScriptedServer(app)
@@ -387,7 +389,9 @@ async def test_finish_a_form_stays_open_until_the_handler_has_ended(dialect: Dia
         form = await request.form()
         begun.set()
         await anyio.sleep(0.01)
-        contents.append(await form["file"].read())
+        file = form["file"]
+        assert isinstance(file, UploadFile)
+        contents.append(await file.read())
         read.set()
         return PlainTextResponse("kept")
 

@@ -10,8 +10,8 @@ import pytest
 from hesper._asgi.bodies import Body
 from hesper._asgi.exchange import KEY, open_exchange
 from hesper._asgi.http import conduct, drive, serve_answer
-from hesper._asgi.responding import Answer
 from hesper._asgi.incoming import BUFFER_SIZE
+from hesper._asgi.responding import Answer
 from hesper._asgi.states import ENDED
 from hesper._concurrency import checkpoint
 from hesper.exceptions import ClientDisconnect, UsageError

@@ -19,8 +19,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "hesper"
 VALUES, CONCURRENCY, RIM, MESSAGES, COMPOSITION, APPLICATIONS, TESTING, COMMANDS = range(8)
 
 LAYERS = {
-    VALUES: "status types exceptions convertors cookies conditional datastructures config endings policies"
-    " _accept _events _grammar _headers _host _multidict _paths _ranges _url _utils",
+    VALUES: "status types exceptions convertors cookies conditional datastructures config endings"
+    " policies _accept _events _grammar _headers _host _multidict _paths _ranges _url _utils",
     CONCURRENCY: "_concurrency concurrency supervision",
     RIM: "_asgi",
     MESSAGES: "background _connection _response _file_body _file_response responses requests websockets"

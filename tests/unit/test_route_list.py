@@ -44,4 +44,4 @@ def test_a_change_that_fails_halfway_is_told() -> None:
 
 def test_reading_tells_nothing() -> None:
     telling = TellingList([1, 2], lambda: pytest.fail("nothing was changed"))
-    assert (telling[0], len(telling), telling + [3], sorted(telling)) == (1, 2, [1, 2, 3], [1, 2])
+    assert (telling[0], len(telling), [*telling, 3], sorted(telling)) == (1, 2, [1, 2, 3], [1, 2])
