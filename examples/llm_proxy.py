@@ -80,9 +80,9 @@ async def generate(request: Request) -> EventSourceResponse:
     await request.body()
     await anyio.sleep(20 * PACE)
 
-    async def tokens() -> AsyncGenerator[dict[str, str], None]:
+    async def tokens() -> AsyncGenerator[str, None]:
         for number in count():
-            yield {"token": f"token {number}"}
+            yield f"token {number}"
             await anyio.sleep(PACE)
 
     return EventSourceResponse(tokens())
