@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.asgi import FIRST_ID
+from benchmarks.fresh import environment
 from benchmarks.plan import APP, LAYERS
 
 HOST = "127.0.0.1"
@@ -81,7 +82,7 @@ async def start(server: str, app: str, layers: int) -> Server:
         "-m",
         server,
         *arguments,
-        env=os.environ | {APP: app, LAYERS: str(layers)},
+        env=environment() | {APP: app, LAYERS: str(layers)},
         stdout=DEVNULL,
         stderr=DEVNULL,
         start_new_session=True,
