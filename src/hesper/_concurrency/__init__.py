@@ -27,6 +27,7 @@ from hesper._concurrency.loops import (
     loop_token,
     new_event,
     new_signal,
+    now,
     on_asyncio,
     running_loop,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "new_baton",
     "new_event",
     "new_signal",
+    "now",
     "on_asyncio",
     "outlast",
     "resumed",
