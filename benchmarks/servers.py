@@ -164,7 +164,7 @@ async def load(server: Server, seconds: int) -> Load:
     """Put a load on a server and return what it did.
 
     Raises:
-        Unfit: some answers were none.
+        Unfit: no answer came, or some were errors.
     """
     before = cpu_seconds(server)
     rate = await requests_per_second(server, seconds)
@@ -175,7 +175,7 @@ async def requests_per_second(server: Server, seconds: int) -> float:
     """Run the client and return what it says.
 
     Raises:
-        Unfit: some answers were none.
+        Unfit: no answer came, or some were errors.
     """
     if shutil.which("wrk"):
         url = f"http://{HOST}:{server.port}{PATH}"
@@ -190,4 +190,6 @@ async def requests_per_second(server: Server, seconds: int) -> float:
     bad = re.search(r"(Non-2xx or 3xx responses|Socket errors).*", output)
     if found is None or bad:
         raise Unfit(bad[0] if bad else (errors.strip() or "the client said nothing"))
+    if not float(found[1]):
+        raise Unfit("no request was answered")
     return float(found[1])
