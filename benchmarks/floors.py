@@ -41,10 +41,12 @@ def reading(expected: Answer) -> App:
 
 def with_json() -> App:
     """Return an app that parses what it gets and sends it back, with the standard library."""
+    # Made once: `json.dumps` with arguments makes an encoder for each call.
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         data = json.loads((await receive())["body"])
-        body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+        body = encode(data).encode()
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
@@ -88,3 +90,17 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
         await send({"type": "websocket.send", "text": message["text"]})
+
+
+def with_lifespan(inner: App) -> App:
+    """Return a raw app that also answers a server's start-up and shutdown."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await inner(scope, receive, send)
+            return
+        for stage in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{stage}.complete"})
+
+    return app

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from benchmarks.asgi import Message, cut
+from benchmarks.asgi import Message
 
 CHUNKS = 1000
 CHUNK = b"one of a thousand chunks, each of sixty-four bytes with its end.\n"[-64:]
@@ -59,7 +59,8 @@ def document(size: int) -> bytes:
 
 def body_of(name: str) -> bytes:
     """Return the content of a file of the folder."""
-    return (b"The same line again and again, to fill a file.\n" * FILES[name])[: FILES[name]]
+    line = b"The same line again and again, to fill a file.\n"
+    return (line * (FILES[name] // len(line) + 1))[: FILES[name]]
 
 
 @functools.cache
@@ -72,19 +73,23 @@ def folder() -> Path:
     return made
 
 
-@functools.cache
 def upload() -> list[Message]:
-    """Return the messages of a form with a field and a file of 50 MB, as a server reads them."""
+    """Return the messages of a form with a field and a file of 50 MB, as a server reads them.
+
+    The file is one piece of 64 KB again and again: the form weighs nothing, and its pieces are in
+    the processor's cache, as those are that a server has just read.
+    """
     part = b"--" + BOUNDARY + b'\r\nContent-Disposition: form-data; name="'
-    body = b"".join(
-        (
-            part + b'title"\r\n\r\nA large file\r\n',
-            part + b'file"; filename="large.bin"\r\nContent-Type: application/octet-stream\r\n\r\n',
-            bytes(range(256)) * (UPLOADED // 256),
-            b"\r\n--" + BOUNDARY + b"--\r\n",
-        )
+    head = (
+        part + b'title"\r\n\r\nA large file\r\n',
+        part + b'file"; filename="large.bin"\r\nContent-Type: application/octet-stream\r\n\r\n',
     )
-    return cut(body)
+    piece = bytes(range(256)) * 256
+    pieces = [b"".join(head), *[piece] * (UPLOADED // len(piece)), b"\r\n--" + BOUNDARY + b"--\r\n"]
+    return [
+        {"type": "http.request", "body": body, "more_body": number < len(pieces)}
+        for number, body in enumerate(pieces, 1)
+    ]
 
 
 UPLOAD_TYPE = b"multipart/form-data; boundary=" + BOUNDARY

@@ -52,6 +52,8 @@ class Pace:
 BRISK = Pace()
 HEAVY = Pace(share=0.4, minimum=2, resettle=1)
 """For requests that take a millisecond or some."""
+HEAVIER = Pace(share=0.2, minimum=1, resettle=1)
+"""For requests that take ten."""
 COLOSSAL = Pace(share=0.1, minimum=1, resettle=0)
 """For requests that take a tenth of a second."""
 
@@ -132,6 +134,20 @@ def shown(answer: Answer) -> str:
     return f"{answer.status} {list(answer.headers)} {short!r} ({len(body)} bytes)"
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An app that was left out of a case, and why."""
+
+    title: str
+    name: str
+    reason: str
+
+    @property
+    def fatal(self) -> bool:
+        """Whether nothing is proven without it."""
+        return self.name.startswith(("hesper", "starlette"))
+
+
 class Clock:
     """Measures groups of apps, each group in rounds of its own.
 
@@ -143,8 +159,11 @@ class Clock:
     def __init__(self, rounds: int, progress: Callable[[str], None]) -> None:
         self.rounds = rounds
         self.progress = progress
-        self.faults: dict[str, str] = {}
-        """Why a subject was left out, for its name and group."""
+        self.faults: list[Fault] = []
+
+    def leave_out(self, title: str, name: str, reason: str) -> None:
+        """Note that an app was not measured."""
+        self.faults.append(Fault(title, name, reason))
 
     async def measure(
         self,
@@ -199,7 +218,7 @@ class Clock:
                         await stack.enter_async_context(started(subject.app))
                     await verify(subject)
                 except Exception as fault:
-                    self.faults[f"{title}: {subject.name}"] = f"{type(fault).__name__}: {fault}"
+                    self.leave_out(title, subject.name, f"{type(fault).__name__}: {fault}")
                 else:
                     fit[title].append(subject)
         return fit

@@ -7,6 +7,9 @@ from benchmarks.cases import (
     dispatch,
     documents,
     files,
+    imports,
+    memory,
+    over_sockets,
     policies,
     reads,
     routed,
@@ -30,11 +33,17 @@ CASES: dict[str, Callable[[Peers, Clock], Awaitable[Outcome]]] = {
     "files": files.run,
     "uploads": uploads.run,
     "policies": policies.run,
+    "allocations": memory.run_allocations,
+    "idle": memory.run_streams,
+    "peaks": memory.run_peaks,
+    "imports": imports.run,
+    "servers": over_sockets.run,
 }
 
 GROUPS = {
     "routing": ("routed", "routes"),
     "middleware": ("dispatch", "bridge"),
+    "memory": ("allocations", "idle", "peaks"),
     "bodies": ("json", "streams", "files", "uploads"),
 }
 """Names for several cases at once."""

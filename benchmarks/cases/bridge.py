@@ -3,8 +3,8 @@
 import sys
 
 from benchmarks.asgi import App
-from benchmarks.cases.common import ASK, PATHS, expected
 from benchmarks.outcome import Bar, Chart, Outcome, Peers, Table, at_most, micro, raw_row, times
+from benchmarks.plan import ASK, PATHS, expected
 from benchmarks.timing import RAW, Clock, Rounds, Subject
 
 INNER = ("starlette", "fastapi")

@@ -1,30 +1,8 @@
-"""What several cases share: the app with ten routes, and how an app of one feature is measured."""
+"""How an app of one feature is measured, which is what several cases do."""
 
-from benchmarks.asgi import FIRST_ID, Answer, App, Ask, answer
+from benchmarks.asgi import Answer, App, Ask
 from benchmarks.outcome import Outcome, Peers
-from benchmarks.peers import header
 from benchmarks.timing import BRISK, Clock, Likeness, Pace, Rounds, Subject
-
-PATHS = (
-    "/login/{id:int}",
-    "/logout/{id:int}",
-    "/articles/{id:int}",
-    "/articles/{id:int}/comments",
-    "/users/{id:int}/articles",
-    "/users/{id:int}",
-    "/search/{id:int}",
-    "/tags/{id:int}",
-    "/files/{id:int}",
-    "/admin/{id:int}",
-)
-ASK = Ask("/users/")
-"""A request for the sixth of them."""
-
-
-def expected(layers: int = 0) -> Answer:
-    """Return the answer to the first `ASK` behind a number of middlewares."""
-    headers = [(header(layer).encode(), b"1") for layer in range(layers)]
-    return answer(200, f"item {FIRST_ID}".encode(), headers)
 
 
 def alone(peers: Peers) -> dict[str, str]:

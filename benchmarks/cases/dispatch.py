@@ -1,7 +1,7 @@
 """The same request behind one and five middlewares that each set a header on the response."""
 
-from benchmarks.cases.common import ASK, PATHS, expected
 from benchmarks.outcome import Bar, Chart, Outcome, Peers, Table, at_most, micro, raw_row
+from benchmarks.plan import ASK, PATHS, expected
 from benchmarks.timing import RAW, Clock, Rounds, Subject
 
 TITLE = "dispatch middlewares that set a header"

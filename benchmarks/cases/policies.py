@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from benchmarks.asgi import App
-from benchmarks.cases.common import ASK, PATHS, expected
 from benchmarks.outcome import Bar, Outcome, Peers, Table, micro, raw_row
+from benchmarks.plan import ASK, PATHS, expected
 from benchmarks.timing import RAW, Clock, Rounds, Subject
 
 TITLE = 'on_disconnect="cancel"'

@@ -4,8 +4,8 @@ Measured twice: with a new number in every path, and with one path again and aga
 a peer that caches its routes is fastest. Traffic lies between the two, so the bars hold for both.
 """
 
-from benchmarks.cases.common import ASK, PATHS, expected
 from benchmarks.outcome import Bar, Chart, Outcome, Peers, ahead, at_most, medians, overheads
+from benchmarks.plan import ASK, PATHS, expected
 from benchmarks.timing import Clock, Rounds, Subject
 
 TITLE = "routed request, one int parameter, 10 routes"

@@ -29,9 +29,18 @@ import anyio
 from hesper._asgi.exchange import KEY, Exchange, Receiver, Terms
 from hesper._asgi.http import Handler
 from hesper._asgi.incoming import Incoming
-from hesper._asgi.responding import Answer, hand_over, inherit, respond
+from hesper._asgi.responding import Answer, hand_over, inherit, respond, say_unavailable
 from hesper._asgi.socket_incoming import SocketIncoming
-from hesper._concurrency import Grace, cancelled_type, interruptible
+from hesper._concurrency import (
+    Grace,
+    Interrupted,
+    Interruptible,
+    cancelled_type,
+    interruptible,
+    leashed,
+    resumed,
+    running_loop,
+)
 from hesper.exceptions import ClientDisconnect, HandlerTimeout
 from hesper.policies import CANCEL_GRACE, Policy
 from hesper.supervision import Supervisor
@@ -100,9 +109,43 @@ def limited(
     ``terms``, if it has one."""
     policy: Policy = scope[POLICY]
     cancels = policy.on_disconnect == "cancel"
-    if not cancels and terms.deadline is None:
-        return work
-    return partial(_run_limited, work, terms, client() if cancels else None, policy, scope)
+    if terms.deadline is not None:
+        return partial(_run_limited, work, terms, client() if cancels else None, policy, scope)
+    return partial(cancel_with_client, work, client(), policy, scope) if cancels else work
+
+
+async def cancel_with_client(
+    work: Callable[[], Awaitable[T]],
+    client: Incoming | SocketIncoming,
+    policy: Policy,
+    scope: Scope,
+) -> T:
+    """Run ``work``; cancel it when the client leaves (rule 2).
+
+    Raises:
+        ClientDisconnect: it was cancelled.
+    """
+    seconds = CANCEL_GRACE if policy.cancel_grace is None else policy.cancel_grace
+
+    def attach(stretch: Interruptible) -> None:
+        client.add_stretch(stretch)
+        if client.disconnected:
+            stretch.interrupt()
+
+    try:
+        return await leashed(work, seconds, attach, client.remove_stretch)
+    except Interrupted as interrupted:
+        if interrupted.exceeded:
+            _warn_abandoned(scope, seconds)
+    raise ClientDisconnect("before there was a response")
+
+
+def _warn_abandoned(scope: Scope, seconds: float) -> None:
+    logger.warning(
+        "%s was abandoned: its cleanup took longer than %g seconds after it was cancelled.",
+        name_of(scope),
+        seconds,
+    )
 
 
 async def _run_limited(
@@ -112,7 +155,7 @@ async def _run_limited(
     policy: Policy,
     scope: Scope,
 ) -> T:
-    """Run ``work``; cancel it when the client leaves, and at the deadline (rule 2).
+    """As ``cancel_with_client``, and cancel it at the deadline too.
 
     Raises:
         ClientDisconnect: it was cancelled because the client left.
@@ -137,12 +180,7 @@ async def _run_limited(
             if client is not None:
                 client.remove_stretch(stretch)
             if grace is not None and grace.exceeded:
-                logger.warning(
-                    "%s was abandoned: its cleanup took longer than %g seconds after it was "
-                    "cancelled.",
-                    name_of(scope),
-                    seconds,
-                )
+                _warn_abandoned(scope, seconds)
     if limit is not None and limit.cancelled_caught:
         raise terms.time_out("its handler did not answer in time.")
     raise ClientDisconnect("before there was a response")
@@ -161,6 +199,30 @@ async def govern(handler: Handler, request: Any) -> Any:
     """
     scope = request.scope
     policy: Policy = scope[POLICY]
+    if policy.on_disconnect == "cancel" and policy.timeout is None:
+        answer = await _cancel(handler, request, policy)
+    else:
+        answer = await _on_terms(handler, request, policy)
+    if callable(answer) and not isinstance(answer, (Answer, Foreign)):
+        return Foreign(answer, scope)  # what it does is under the policy too
+    return answer
+
+
+async def _cancel(handler: Handler, request: Any, policy: Policy) -> Any:
+    work: Callable[[], Awaitable[Any]] = partial(handler, request)
+    if running_loop() is not None:
+        # A handler that answers without waiting cannot be cancelled, and pays for none of it.
+        steps = handler(request).__await__()
+        try:
+            trap = next(steps)
+        except StopIteration as done:
+            return done.value
+        work = partial(resumed, steps, trap)
+    return await cancel_with_client(work, request._exchange.incoming, policy, request.scope)
+
+
+async def _on_terms(handler: Handler, request: Any, policy: Policy) -> Any:
+    scope = request.scope
     exchange: Exchange = request._exchange
     terms = exchange.terms = Terms()
     if policy.timeout is not None:
@@ -168,12 +230,8 @@ async def govern(handler: Handler, request: Any) -> Any:
     work = limited(partial(handler, request), terms, lambda: exchange.incoming, scope)
     if policy.on_disconnect == "finish":
         terms.supervisor = supervisor_of(scope)
-        answer = await _finish(work, terms, exchange, scope)
-    else:
-        answer = await work()
-    if callable(answer) and not isinstance(answer, (Answer, Foreign)):
-        return Foreign(answer, scope)  # what it does is under the policy too
-    return answer
+        return await _finish(work, terms, exchange, scope)
+    return await work()
 
 
 async def _finish(
@@ -213,7 +271,9 @@ async def _finish(
         await terms.supervisor.finish(run, name_of(scope))
     except cancelled_type():
         if not ended:
-            hand_over(terms, exchange)
+            terms.heirs += 1
+            await say_unavailable(exchange)
+            exchange.incoming.lost()
         elif answers and not sends:
             # The answer came with the cancellation: it is not lost, nor is what it leaves to do.
             hand_over(terms, exchange)
@@ -227,6 +287,7 @@ async def _conclude_alone(answer: Any, exchange: Exchange, scope: Scope) -> None
     alone = Exchange({**scope, KEY: None}, exchange._receive, exchange._send)
     alone.join(exchange.incoming)
     alone.terms = exchange.terms
+    alone._lost = True  # the client may be there yet, and getting a 503
     await respond(alone, answer, scope)
 
 
@@ -301,5 +362,6 @@ async def _finish_socket(work: Callable[[], Awaitable[None]], websocket: WebSock
     try:
         await supervisor_of(websocket.scope).finish(work, name_of(websocket.scope))
     except cancelled_type():
+        await websocket._exchange.leave_cut()
         websocket._exchange.lost()
         raise

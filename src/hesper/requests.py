@@ -39,6 +39,10 @@ SERVER_PUSH_HEADERS_TO_COPY = {
 """Headers of a request that a push promise repeats: the client would send them again."""
 
 
+_BRACKETS = {b"{", b"["}
+_decode_json = json.JSONDecoder().decode
+
+
 async def empty_receive() -> NoReturn:
     """The ``receive`` of a connection that was made without one.
 
@@ -154,6 +158,9 @@ class Request(HTTPConnection[StateT]):
         """
         body = await self.body()
         try:
+            if body[:1] in _BRACKETS and body[1:2] != b"\0":
+                # UTF-8 for sure: what json.loads does without asking which encoding it is (1 µs).
+                return _decode_json(body.decode("utf-8", "surrogatepass"))
             return json.loads(body)
         except json.JSONDecodeError as exc:
             raise MalformedJSON(str(exc), exc.doc, exc.pos) from exc

@@ -14,6 +14,7 @@ from hesper.datastructures import UploadFile
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response, StreamingResponse
 from hesper.routing import Mount, Route, WebSocketRoute
+from hesper.sse import EventSourceResponse
 from hesper.testing import Dialect, ScriptedServer
 from hesper.types import ASGIApp, Receive, Scope, Send
 from hesper.websockets import WebSocket
@@ -116,6 +117,31 @@ async def test_finish_the_handler_reaches_its_end_when_the_client_leaves(
     assert_quiet(result)
 
 
+@over("case", [(paying, PAID), (streaming, STREAMED)])
+async def test_finish_an_answer_that_comes_with_the_cancellation_is_concluded_and_not_sent(
+    dialect: Dialect, case: Any
+) -> None:
+    """Nobody may send when the server has cancelled the app: it has closed the connection."""
+    make, lines = case
+    ledger = Ledger()
+    inner = make(ledger)
+    cancel: list[Any] = []
+
+    async def endpoint(request: Request) -> Response:
+        response: Response = await inner(request)
+        cancel[0]()
+        return response
+
+    server = ScriptedServer(finishing(endpoint), dialect)
+    async with server.lifespan():
+        async with server.get("/").open() as client:
+            cancel.append(lambda: client.cancel_app(native=True))
+            result = await client.finish()
+        await ledger.wait()
+    assert (result.ended, result.messages) == ("cancelled", [])
+    assert ledger.lines == lines
+
+
 async def test_finish_a_body_reaches_its_end_when_the_client_leaves_in_it(dialect: Dialect) -> None:
     ledger = Ledger()
     server = ScriptedServer(finishing(streaming(ledger)), dialect)
@@ -126,11 +152,12 @@ async def test_finish_a_body_reaches_its_end_when_the_client_leaves_in_it(dialec
     assert_quiet(result)
 
 
+@over("middleware", [(), (pass_on, pass_on)])
 async def test_finish_a_body_reaches_its_end_when_the_server_cancels_in_it(
-    dialect: Dialect,
+    dialect: Dialect, middleware: Any
 ) -> None:
     ledger = Ledger()
-    server = ScriptedServer(finishing(streaming(ledger)), dialect)
+    server = ScriptedServer(finishing(streaming(ledger), *middleware), dialect)
     async with server.lifespan(), server.get("/").open() as client:
         await client.wait_message(2)
         client.cancel_app()
@@ -139,6 +166,28 @@ async def test_finish_a_body_reaches_its_end_when_the_server_cancels_in_it(
     assert ledger.lines == STREAMED
     assert not result.complete
     assert not result.truncated_as_complete
+
+
+@over("ending", ["leave", "cancel"])
+async def test_finish_background_work_runs_although_a_response_is_stuck(
+    dialect: Dialect, ending: str
+) -> None:
+    """The sending is a task of its own: what interrupts the request's task does not reach it."""
+    ledger = Ledger()
+    server = ScriptedServer(finishing(paying(ledger)), dialect)
+    async with server.lifespan(), server.get("/").stall_at_message(1).open() as client:
+        await client.wait_message(1)
+        if ending == "leave":
+            client.leave()
+        else:
+            client.cancel_app()
+            if dialect.shields_blocked_send:
+                client.release()
+        result = await client.finish()
+        await ledger.wait()
+    assert ledger.lines == PAID
+    assert result.ended == ("returned" if ending == "leave" else "cancelled")
+    assert result.violations == []
 
 
 async def test_finish_a_body_reaches_its_end_although_its_client_has_stalled(
@@ -153,6 +202,39 @@ async def test_finish_a_body_reaches_its_end_although_its_client_has_stalled(
         await ledger.wait()
     assert ledger.lines == STREAMED
     assert_quiet(result)
+
+
+async def test_finish_a_last_event_that_is_stuck_is_dropped_with_its_request(
+    dialect: Dialect,
+) -> None:
+    idle, ended = anyio.Event(), anyio.Event()
+
+    async def events() -> AsyncIterator[str]:
+        try:
+            yield "first"
+            idle.set()
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    async def endpoint(request: Request) -> Response:
+        return EventSourceResponse(events())
+
+    app = finishing(endpoint)
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan(), server.get("/").stall_at_message(3).open() as client:
+        await idle.wait()
+        app.begin_shutdown()
+        await client.wait_message(3)
+        client.cancel_app()
+        if dialect.shields_blocked_send:
+            client.release()
+        result = await client.finish()
+        with anyio.fail_after(10):
+            while app.supervisor.running:
+                await anyio.sleep(0.001)
+    assert ended.is_set()
+    assert result.violations == []
 
 
 async def test_finish_changes_nothing_for_a_client_that_stays(dialect: Dialect) -> None:
@@ -275,6 +357,37 @@ async def test_finish_what_is_not_over_in_the_grace_is_cancelled_and_named(
     assert "endless" in record.getMessage()
 
 
+@in_virtual_time
+async def test_finish_a_body_that_is_not_over_in_the_grace_is_cancelled_and_cleans_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun = anyio.Event()
+    ended: list[str] = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x"
+                begun.set()
+                await anyio.sleep(0.1)
+        finally:
+            await anyio.sleep(0.5)
+            ended.append("clean")
+
+    async def endpoint(request: Request) -> Response:
+        return StreamingResponse(endless())
+
+    app = finishing(endpoint, pass_on)
+    server = ScriptedServer(app)
+    async with server.lifespan(), server.get("/").open() as client:
+        await begun.wait()
+        client.cancel_app()
+        await client.finish()
+    assert ended == ["clean"]
+    (record,) = [each for each in caplog.records if each.name == "hesper"]
+    assert "the response to GET /" in record.getMessage()
+
+
 @over("place", ["mounted", "endpoint"])
 async def test_finish_a_foreign_app_reaches_its_end(dialect: Dialect, place: str) -> None:
     ledger = Ledger()
@@ -346,3 +459,54 @@ async def test_finish_a_websockets_handler_reaches_its_end(dialect: Dialect) -> 
         await client.finish()
         await ledger.wait()
     assert ledger.lines == PAID
+
+
+@in_virtual_time
+async def test_finish_a_request_that_a_shutdown_has_cut_is_answered_while_its_handler_goes_on(
+    dialect: Dialect,
+) -> None:
+    ledger = Ledger()
+
+    async def slow(request: Request) -> Response:
+        await ledger.write()
+        await anyio.sleep(3)
+        return PlainTextResponse("late", background=BackgroundTask(ledger.note))
+
+    app = finishing(slow, pass_on)
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan():
+        async with server.get("/").open() as client:
+            await ledger.begun.wait()
+            app.begin_shutdown(1)
+            result = await client.finish()
+            assert ledger.lines == ["begin", "commit"]
+        await ledger.wait()
+    assert ledger.lines == PAID
+    assert (result.status, result.headers["retry-after"], result.complete) == (503, "1", True)
+    assert_quiet(result)
+
+
+@in_virtual_time
+async def test_finish_a_socket_that_a_shutdown_has_cut_is_closed_while_its_handler_goes_on(
+    dialect: Dialect,
+) -> None:
+    ledger = Ledger()
+
+    async def slow(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await ledger.write()
+        await anyio.sleep(3)
+        await ledger.note()
+
+    app = Hesper(routes=[WebSocketRoute("/", slow, on_disconnect="finish")])
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan():
+        async with server.websocket("/").open() as client:
+            await ledger.begun.wait()
+            app.begin_shutdown(1)
+            result = await client.finish()
+            assert ledger.lines == ["begin", "commit"]
+        await ledger.wait()
+    assert ledger.lines == PAID
+    assert (result.ended, result.violations) == ("returned", [])
+    assert result.close_code == (1012 if dialect.websocket_any_code else 4012)  # daphne

@@ -122,11 +122,12 @@ def serve(name: str, app: str) -> Iterator[Server]:
             process.wait()
 
 
-# A record of uvicorn's, hypercorn's or granian's (and of `pieces.speak_up`), or something that
-# Python writes without a logger.
+# A record of uvicorn's, of hypercorn's, granian's or `pieces.speak_up`'s, of daphne's, or something
+# that Python writes without a logger.
 _BEGINS = re.compile(
     r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL): "
     r"|(?:\[\d{4}-[^\]]*\] \[\d+\] )?\[(?P<bracketed>[A-Z]+)\] "
+    r"|\d{4}-\d\d-\d\d [\d:,]+ (?P<dated>[A-Z]+) "
     r"|(?P<bare>Exception ignored|Unhandled|Fatal Python|thread '|\S+:\d+: \w+Warning)"
 )
 
@@ -154,7 +155,7 @@ class Log:
 
     def _book_for(self, record: str) -> Counter[str] | None:
         begin = _BEGINS.match(record)
-        level = begin and (begin["level"] or begin["bracketed"] or "ERROR")
+        level = begin and (begin["level"] or begin["bracketed"] or begin["dated"] or "ERROR")
         if level in {"ERROR", "CRITICAL"} or "Traceback (most recent call last)" in record:
             return self.troubles
         if level == "WARNING":

@@ -537,7 +537,3 @@ async def test_a_server_may_leave_out_the_headers() -> None:
     await turns()
     assert incoming.disconnected
     await incoming.close()
-
-
-def test_a_plain_request_has_no_more_than_it_needs() -> None:
-    assert len(vars(Incoming({"type": "http"}, Wire()))) == 2

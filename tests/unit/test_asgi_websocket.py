@@ -1189,3 +1189,29 @@ async def test_an_accepted_socket_cannot_be_refused() -> None:
     await exchange.send(ACCEPT)
     with pytest.raises(UsageError, match="closed but not be refused"):
         await deny(exchange, hand.scope, PlainTextResponse("no"))
+
+
+async def test_a_code_that_the_server_refuses_becomes_one_of_the_applications() -> None:
+    """daphne takes 1000, and 3000 to 4999."""
+
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.close(1011, "a bug")
+
+    result = await script(handler, DAPHNE).run()
+    assert (result.ended, result.violations) == ("returned", [])
+    assert (result.close_code, result.close_reason) == (4011, "a bug")
+
+
+async def test_a_close_that_fails_for_another_reason_is_an_error() -> None:
+    error = RuntimeError("a bug of the server")
+
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.close(4011)
+
+    hand = Hand(CONNECT, on_send=failing(error, on="websocket.close"))
+    with pytest.raises(RuntimeError) as raised:
+        await hand.conduct(handler)
+    assert raised.value is error
+    assert hand.types == ["websocket.accept", "websocket.close"]

@@ -26,6 +26,8 @@ from hesper._cli.loading import BrokenModule, LoadError, load_app, own_traceback
 from hesper._cli.routes import Row, plain, print_rich, rows
 from hesper._cli.serving import (
     APP_DIR,
+    GRACE,
+    MARGIN,
     TARGET,
     CannotListen,
     Options,
@@ -34,6 +36,7 @@ from hesper._cli.serving import (
     child_app,
     log_config,
 )
+from hesper._cli.stopping import StopSignals
 from hesper.applications import Hesper
 from hesper.cli import main
 from hesper.exceptions import ClientDisconnect
@@ -336,6 +339,8 @@ def four(a, b, c, d): ...
 async def endpoint(request): ...
 async def no_arguments(): ...
 async def asgi(scope, receive, send): ...
+async def told(scope, receive, send): ...
+told.begin_shutdown = lambda grace: None
 """
 
 
@@ -521,12 +526,36 @@ def test_one_process_gets_the_app_and_children_a_name() -> None:
     assert (reloading["app"], reloading["reload_dirs"]) == (several["app"], ["src"])
 
 
+class Told(Callable3):
+    """An app that wants to know when it has to stop."""
+
+    def begin_shutdown(self, grace: float | None = None) -> None: ...
+
+
+def test_uvicorn_cancels_at_the_end_of_the_grace_and_later_what_was_told_itself() -> None:
+    foreign = arguments(answer, Options(grace=2.0))
+    assert foreign["app"].app is answer
+    assert foreign["timeout_graceful_shutdown"] == 2.0
+    told = arguments(Told(), Options(grace=2.0))
+    assert isinstance(told["app"].app, StopSignals)
+    assert told["app"].app.grace == 2.0
+    assert told["timeout_graceful_shutdown"] == 2.0 + MARGIN
+
+
 def test_a_child_loads_what_its_parent_was_told(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TARGET, "shop:app")
+    monkeypatch.setenv(TARGET, "shop:asgi")
     monkeypatch.setenv(APP_DIR, str(shop))
-    assert isinstance(child_app(), AccessLog)
+    monkeypatch.setenv(GRACE, "2.5")
+    served = child_app()
+    assert isinstance(served, AccessLog)
+    assert not isinstance(served.app, StopSignals)
+    monkeypatch.setenv(TARGET, "shop:told")
+    served = child_app()
+    assert isinstance(served, AccessLog)
+    assert isinstance(served.app, StopSignals)
+    assert served.app.grace == 2.5
     monkeypatch.setenv(TARGET, "shop:gone")
     with pytest.raises(SystemExit, match="Error: module 'shop' has no attribute 'gone'"):
         child_app()
@@ -564,6 +593,7 @@ def test_a_server_serves_until_it_is_told_to_stop(
     monkeypatch.chdir(shop)
     monkeypatch.setenv(TARGET, "")
     monkeypatch.setenv(APP_DIR, "")
+    monkeypatch.setenv(GRACE, "")
     port = free_port()
     got: list[bytes] = []
 
@@ -657,6 +687,7 @@ def test_an_app_without_routes_says_so(shop: Path, capsys: pytest.CaptureFixture
         (["run", "shop:number"], 1, "Error: 'shop:number' is no ASGI app"),
         (["run", "shop:app", "--host", "no such host"], 1, "Error: 'no such host' is no address"),
         (["run", "shop:app", "--reload", "--workers", "2"], 2, "Error: --reload runs one process"),
+        (["run", "shop:app", "--grace", "-1"], 2, "Error: Invalid value for '--grace'"),
         (["run", "shop:app", "--port", "x"], 2, "Error: Invalid value for '--port'"),
         (["rnu"], 2, "Error: No such command 'rnu'."),
     ],

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import nullcontext
 from logging import getLogger
 from typing import Any
 
@@ -195,8 +196,9 @@ async def stream(exchange: Exchange, body: Body, start: Message) -> None:
                 )
     if stretch.interrupted and body.farewell is not None and exchange.state is STARTED:
         # Interrupted by a shutdown: nothing is sent to a client that has left.
-        with Sending(exchange):
-            await exchange.send(_chunk(body.farewell))
+        # Under a supervisor it is not the request's own task, which is what Sending interrupts.
+        with nullcontext() if exchange.finishing else Sending(exchange):
+            await deliver(exchange, _chunk(body.farewell))
             await _send_end(exchange, body)
 
 

@@ -63,7 +63,7 @@ class Finisher(Protocol):
 class Terms:
     """What a policy asks for the rest of a request, once its handler has answered."""
 
-    __slots__ = ("deadline", "heirs", "supervisor", "timed_out")
+    __slots__ = ("bodies", "deadline", "heirs", "supervisor", "timed_out")
 
     def __init__(self) -> None:
         self.deadline: float | None = None
@@ -75,6 +75,8 @@ class Terms:
         server cancels the request."""
         self.heirs = 0
         """Work that goes on after the request was cancelled, and then closes what that had open."""
+        self.bodies: tuple[Body, ...] = ()
+        """Bodies that such work is busy with."""
 
     def time_out(self, reason: str) -> HandlerTimeout:
         """The deadline was missed; gives the error to raise. What answers it has no deadline."""
@@ -160,7 +162,8 @@ class Exchange:
     @property
     def untouched(self) -> bool:
         """Whether nobody has looked at the request in a way that the response's end has to undo."""
-        return self._incoming is None and not self.background
+        incoming = self._incoming
+        return (incoming is None or incoming.quiet) and self.terms is None and not self.background
 
     @property
     def incoming(self) -> Incoming:

@@ -12,8 +12,6 @@ from logging import getLogger
 from types import coroutine
 from typing import Any
 
-import anyio
-
 from hesper._asgi.exchange import KEY, Exchange, Holder, close_exchange, open_exchange
 from hesper._asgi.foreign import caused_by_leaving
 from hesper._asgi.responding import (
@@ -22,6 +20,7 @@ from hesper._asgi.responding import (
     close_what_was_opened,
     respond,
     respond_on,
+    say_unavailable,
 )
 from hesper._asgi.states import ENDED, IDLE, STARTED
 from hesper._concurrency import running_loop
@@ -29,9 +28,6 @@ from hesper.exceptions import ClientDisconnect, HandlerTimeout
 from hesper.types import ASGIApp, Receive, Scope, Send
 
 logger = getLogger("hesper")
-
-SHUT_DOWN_TIMEOUT = 1.0
-"""Seconds that the 503 of a request which a shutdown has cancelled may take to be sent."""
 
 Handler = Callable[[Any], Awaitable[Answer | ASGIApp]]
 """What a request is given to. Any ASGI app is an answer too: it is run, or bridged."""
@@ -109,6 +105,8 @@ async def conduct(
             else:
                 exchange.sending, exchange.state = True, STARTED
                 send = exchange._send
+                if exchange.owner and exchange._incoming is not None:
+                    exchange._incoming.responding = exchange._incoming.unwanted = True
             await send(
                 {
                     "type": "http.response.start",
@@ -151,7 +149,10 @@ async def conduct(
 
 async def _end(exchange: Exchange, scope: Scope) -> None:
     try:
-        if exchange._incoming is not None or exchange.bodies:
+        incoming = exchange._incoming
+        if incoming is not None and exchange.owner and exchange.untouched and not exchange.bodies:
+            incoming.closed = True
+        elif incoming is not None or exchange.bodies:
             await _tidy(exchange)
         exchange.state = ENDED
     except BaseException:
@@ -174,8 +175,7 @@ async def _recover(
             return
         raise exc
     if not isinstance(exc, Exception):
-        if exchange.cut and exchange.state is IDLE and not exchange.disconnected:
-            await _say_unavailable(exchange)
+        await say_unavailable(exchange)
         raise exc
     if isinstance(exc, HandlerTimeout) and exchange.state is not IDLE:
         exchange.end()
@@ -195,23 +195,6 @@ async def _recover(
     except Exception as error:
         if not (exchange.disconnected and caused_by_leaving(error)):
             raise
-
-
-async def _say_unavailable(exchange: Exchange) -> None:
-    """Answer a request that a shutdown has cancelled (RFC 9110 section 15.6.4)."""
-    text = b"Service Unavailable"
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", b"%d" % len(text)),
-        (b"retry-after", b"1"),
-        (b"connection", b"close"),
-    ]
-    with anyio.move_on_after(SHUT_DOWN_TIMEOUT, shield=True):
-        try:
-            await exchange.send({"type": "http.response.start", "status": 503, "headers": headers})
-            await exchange.send({"type": "http.response.body", "body": text})
-        except ClientDisconnect:
-            pass
 
 
 async def _tidy(exchange: Exchange) -> None:

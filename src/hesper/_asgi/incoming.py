@@ -29,6 +29,7 @@ from hesper._asgi.states import (
     GONE,
     REQUEST,
     RequestEvent,
+    RequestState,
 )
 from hesper._concurrency import Child, Event, Interruptible, checkpoint, new_event, spawn
 from hesper.exceptions import ClientDisconnect, HTTPException, ServerProtocolError, UsageError
@@ -50,6 +51,10 @@ receive in a task of their own (Starlette's does). They cost 20 µs, where Starl
 ``disconnected`` costs nothing."""
 
 
+DISCONNECT: Message = {"type": "http.disconnect"}
+"""What is said of a client that left, where the server has not said it; whoever gives it copies it."""
+
+
 def content_too_large() -> HTTPException:
     """413, by the name that RFC 9110 gives it; Python has the older one before 3.13."""
     return HTTPException(413, "Content Too Large")
@@ -58,65 +63,109 @@ def content_too_large() -> HTTPException:
 class Incoming:
     """The client's side of one HTTP request, shared by every layer that looks at it.
 
-    Class attributes are the defaults: a plain request sets two attributes and no more.
+    Slots, each set, for the reason that ``Exchange`` gives.
     """
 
-    state = EXPECTING
-    disconnected = False
-    """Whether the server has said that the client left. Never waits; may be read in a thread."""
-    disconnect: Message = {"type": "http.disconnect"}
-    """The server's own words for it, once it has said so."""
-    body: bytes | None = None
-    """The whole body, once somebody has asked for it whole."""
-    form: Any = None
-    """The body as a form, once somebody has asked for that."""
-    body_limit: int | None = None
-    """Bytes that the body may have; None for no limit."""
-    taken = False
-    """Whether somebody has begun to take the body as a stream."""
-    responding = False
-    """Whether a response is under way (rule 3)."""
-    unwanted = False
-    """Whether nobody reads any more: the handler has ended, and its response is whole."""
-    responded = False
-    """Whether the response is whole: a disconnect says no more than that now (ASGI HTTP,
-    "Disconnect - receive event"), and comes on most servers though the client is there."""
-    closed = False
-    """Whether the response has ended: nothing more is received."""
-    owned = True
-    """Whether a rim will close it; a request that was made outside of one has none."""
-    shutting_down = False
-    """Whether the app has said that it shuts down."""
-    listeners = 0
-    """Who wait for the shutdown, and bring themselves to an end when it comes."""
-    heard = False
-    """Whether somebody listened when it came."""
-    at_end: tuple[Callable[[], Awaitable[None]], ...] = ()
-    """What is called when the request is over, background work included: files are closed."""
-
-    pump: Child | None = None
-    """The task that receives, once it was needed."""
-    room: Event | None = None
-    """What the pump waits on while the buffer is full."""
-
-    _messages: deque[Message] | None = None
-    _received = 0
-    _buffered = 0
-    _discarded: int | None = None
-    _readers = 0
-    _watching = False
-    _pumping = False
-    _deaf = False
-    _news: Event | None = None
-    _error: Exception | None = None
-    _arrivals = 0
-    _stretches: tuple[Interruptible, ...] = ()
-    _idle: tuple[Interruptible, ...] = ()
+    __slots__ = (
+        "_arrivals",
+        "_buffered",
+        "_deaf",
+        "_discarded",
+        "_error",
+        "_headers",
+        "_idle",
+        "_messages",
+        "_news",
+        "_pumping",
+        "_readers",
+        "_receive",
+        "_received",
+        "_stretches",
+        "_watching",
+        "at_end",
+        "body",
+        "body_limit",
+        "closed",
+        "disconnect",
+        "disconnected",
+        "form",
+        "heard",
+        "listeners",
+        "owned",
+        "pump",
+        "responded",
+        "responding",
+        "room",
+        "shutting_down",
+        "state",
+        "taken",
+        "unwanted",
+    )
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         # Not the scope itself: it holds the exchange, and a cycle would wait for the collector.
         self._headers: Sequence[tuple[bytes, bytes]] = scope.get("headers", ())
         self._receive = receive
+
+        self.state: RequestState = EXPECTING
+        self.disconnected = False
+        """Whether the server has said that the client left. Never waits; may be read in a thread."""
+        self.disconnect = DISCONNECT
+        """The server's own words for it, once it has said so."""
+        self.body: bytes | None = None
+        """The whole body, once somebody has asked for it whole."""
+        self.form: Any = None
+        """The body as a form, once somebody has asked for that."""
+        self.body_limit: int | None = None
+        """Bytes that the body may have; None for no limit."""
+        self.taken = False
+        """Whether somebody has begun to take the body as a stream."""
+        self.responding = False
+        """Whether a response is under way (rule 3)."""
+        self.unwanted = False
+        """Whether nobody reads any more: the handler has ended, and its response is whole."""
+        self.responded = False
+        """Whether the response is whole: a disconnect says no more than that now (ASGI HTTP,
+        "Disconnect - receive event"), and comes on most servers though the client is there."""
+        self.closed = False
+        """Whether the response has ended: nothing more is received."""
+        self.owned = True
+        """Whether a rim will close it; a request that was made outside of one has none."""
+        self.shutting_down = False
+        """Whether the app has said that it shuts down."""
+        self.listeners = 0
+        """Who wait for the shutdown, and bring themselves to an end when it comes."""
+        self.heard = False
+        """Whether somebody listened when it came."""
+        self.at_end: tuple[Callable[[], Awaitable[None]], ...] = ()
+        """What is called when the request is over, background work included: files are closed."""
+
+        self.pump: Child | None = None
+        """The task that receives, once it was needed."""
+        self.room: Event | None = None
+        """What the pump waits on while the buffer is full."""
+
+        self._messages: deque[Message] | None = None
+        self._received = 0
+        self._buffered = 0
+        self._discarded: int | None = None
+        self._readers = 0
+        self._watching = False
+        self._pumping = False
+        self._deaf = False
+        self._news: Event | None = None
+        self._error: Exception | None = None
+        self._arrivals = 0
+        self._stretches: tuple[Interruptible, ...] = ()
+        self._idle: tuple[Interruptible, ...] = ()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is waited for, or is to be undone: the body has come whole, or nobody has
+        asked for it."""
+        if self._pumping or self.at_end or self.disconnected or self._news is not None:
+            return False
+        return self.state is COMPLETE or (self._arrivals == 0 and not self._deaf)
 
     # -- the pump -------------------------------------------------------------------------------
 
@@ -377,9 +426,12 @@ class Incoming:
 
     def _join(self) -> bytes:
         if self.body is None:  # else another reader woke first
-            messages = self._messages or ()
-            self.body = b"".join([message.get("body", b"") for message in messages])
-            if len(messages) != 1:
+            messages = self._messages
+            if messages is not None and len(messages) == 1:
+                self.body = messages[0].get("body", b"")
+            else:
+                messages = messages or deque()
+                self.body = b"".join([message.get("body", b"") for message in messages])
                 whole = {"type": "http.request", "body": self.body, "more_body": False}
                 self._messages = deque([whole])
         return self.body

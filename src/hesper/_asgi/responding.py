@@ -30,6 +30,9 @@ from hesper.types import ASGIApp, Message, Scope
 
 logger = getLogger("hesper")
 
+SHUT_DOWN_TIMEOUT = 1.0
+"""Seconds that the 503 of a request which a shutdown has cancelled may take to be sent."""
+
 
 class Answer:
     """What the rim knows of a response. ``hesper.responses.Response`` is the one that users see."""
@@ -80,11 +83,9 @@ async def respond_on(
         await terms.supervisor.finish(work, f"the response to {scope['method']} {scope['path']}")
     except cancelled_type():
         if not ended:
+            # One of them is being produced, and it may be around others.
+            terms.bodies, exchange.bodies = exchange.bodies, ()
             hand_over(terms, exchange)
-            if isinstance(answer, Answer):  # else it would be closed as one that was dropped
-                exchange.bodies = tuple(
-                    each for each in exchange.bodies if each is not answer._body
-                )
         raise
 
 
@@ -96,11 +97,35 @@ def hand_over(terms: Terms, exchange: Exchange) -> None:
 
 async def inherit(terms: Terms, exchange: Exchange) -> None:
     """The work has come to its end; if the request did not wait for it, close what that had open."""
-    if terms.heirs:
-        terms.heirs -= 1
-        # If the request itself has not come to its end yet, that closes it.
-        if not terms.heirs and exchange.owner and exchange.incoming.closed:
-            await close_what_was_opened(exchange.incoming)
+    bodies, terms.bodies = terms.bodies, ()
+    try:
+        await close_unused(bodies)
+    finally:
+        if terms.heirs:
+            terms.heirs -= 1
+            # If the request itself has not come to its end yet, that closes it.
+            if not terms.heirs and exchange.owner and exchange.incoming.closed:
+                await close_what_was_opened(exchange.incoming)
+
+
+async def say_unavailable(exchange: Exchange) -> None:
+    """Answer a request that a shutdown has cancelled, if it has no response and its client is there
+    (RFC 9110 section 15.6.4)."""
+    if not exchange.cut or exchange.state is not IDLE or exchange.disconnected:
+        return
+    text = b"Service Unavailable"
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(text)),
+        (b"retry-after", b"1"),
+        (b"connection", b"close"),
+    ]
+    with anyio.move_on_after(SHUT_DOWN_TIMEOUT, shield=True):
+        try:
+            await exchange.send({"type": "http.response.start", "status": 503, "headers": headers})
+            await exchange.send({"type": "http.response.body", "body": text})
+        except ClientDisconnect:
+            pass
 
 
 async def respond(exchange: Exchange, answer: Answer | ASGIApp, scope: Scope) -> None:
@@ -141,11 +166,19 @@ async def respond(exchange: Exchange, answer: Answer | ASGIApp, scope: Scope) ->
 
 
 async def _send_plain(exchange: Exchange, answer: Answer) -> None:
-    with Sending(exchange):
+    last: Message = {"type": "http.response.body", "body": answer.body}
+    if exchange.finishing:
+        # Not the request's own task, which is what ``Sending`` interrupts.
         exchange.begin()
         exchange.incoming.unwanted = True
         await deliver(exchange, answer._start_message())
-        await deliver(exchange, {"type": "http.response.body", "body": answer.body})
+        await deliver(exchange, last)
+        return
+    with Sending(exchange):
+        exchange.begin()
+        exchange.incoming.unwanted = True
+        await exchange.send(answer._start_message())
+        await exchange.send(last)
 
 
 async def _send_in_time(terms: Terms, deadline: float, exchange: Exchange, answer: Answer) -> None:

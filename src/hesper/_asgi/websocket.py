@@ -51,6 +51,10 @@ CLOSE_TIMEOUT = 10.0
 """Seconds that a close may take before the client counts as gone: a stalled one would hold the
 handler for ever on servers without pings (granian, gunicorn)."""
 
+PRIVATE_CODES = 3000
+"""What is added to a close code that the server refuses: 1012 becomes 4012, of those that RFC 6455
+section 7.4.2 leaves to applications."""
+
 SHUT_DOWN_TIMEOUT = 1.0
 """Seconds that the close may take of a socket whose handler a shutdown has cancelled."""
 
@@ -166,6 +170,12 @@ class SocketExchange(SocketIncoming):
         await self.close_if_open(1012)
         self.state = SOCKET[self.state, SocketEvent.GOODBYE]
 
+    async def leave_cut(self) -> None:
+        """If a shutdown has cancelled the handler, say goodbye after all."""
+        if self.cut:
+            with anyio.move_on_after(SHUT_DOWN_TIMEOUT, shield=True):
+                await self.say_goodbye()
+
     async def _let_pump_run(self, closes: bool) -> None:
         self._unwaited = 0
         if closes:
@@ -188,9 +198,22 @@ class SocketExchange(SocketIncoming):
         # granian sends no closing frame while a receive is pending: the client would hang.
         await self._stop_pump()
         with anyio.move_on_after(CLOSE_TIMEOUT) as limit:
-            await self.server_send(message)
+            await self._send_close(message)
         if limit.cancelled_caught:
             self.lost()
+
+    async def _send_close(self, message: Message) -> None:
+        try:
+            await self.server_send(message)
+        except OSError:
+            raise
+        except Exception:
+            code = message.get("code", 1000)
+            if not 1000 < code < 3000:
+                raise
+            # daphne takes no other code than 1000 and those that applications may choose. A client
+            # that gets 1000 would not come back.
+            await self.server_send({**message, "code": code + PRIVATE_CODES})
 
     async def _caused_by_end(self, exc: Exception, following: SocketState) -> bool:
         """Whether a send failed because the socket is over (rule 2)."""
@@ -253,9 +276,8 @@ async def conduct_socket(
             if on_error is None or not await _answered(on_error, websocket, exc, exchange):
                 raise
         except cancelled_type():
-            if owner and exchange.cut:
-                with anyio.move_on_after(SHUT_DOWN_TIMEOUT, shield=True):
-                    await exchange.say_goodbye()
+            if owner:
+                await exchange.leave_cut()
             raise
         if owner:
             await exchange.finish()

@@ -51,8 +51,22 @@ def hesper() -> None:
     help="The least that is logged.",
 )
 @app_dir_option
+@click.option(
+    "--grace",
+    type=click.FloatRange(0),
+    default=5.0,
+    show_default=True,
+    help="Seconds that open requests get when the server is asked to stop.",
+)
 def run(
-    target: str, host: str, port: int, reload: bool, workers: int, log_level: str, app_dir: str
+    target: str,
+    host: str,
+    port: int,
+    reload: bool,
+    workers: int,
+    log_level: str,
+    app_dir: str,
+    grace: float,
 ) -> None:
     """Serve an ASGI app with uvicorn.
 
@@ -60,7 +74,7 @@ def run(
     """
     if reload and workers > 1:
         raise click.UsageError("--reload runs one process: leave --workers away.")
-    _serve(target, Options(host, port, reload, workers, log_level, app_dir))
+    _serve(target, Options(host, port, reload, workers, log_level, app_dir, grace))
 
 
 @hesper.command()

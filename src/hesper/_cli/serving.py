@@ -1,4 +1,4 @@
-"""``hesper run`` and ``hesper demo``: uvicorn with our access log.
+"""``hesper run`` and ``hesper demo``: uvicorn with our access log, and an app that is told to stop.
 
 uvicorn makes the app again in every child of ``--reload`` and ``--workers``, from an import string:
 there ``child_app`` is what it imports, and the environment says what that is to load.
@@ -15,13 +15,16 @@ from typing import Any
 
 from hesper._cli.access import AccessLog
 from hesper._cli.loading import LoadError, load_app
+from hesper._cli.stopping import can_be_told, told_of_signals
 from hesper.types import ASGIApp
 
 TARGET = "HESPER_RUN_TARGET"
 APP_DIR = "HESPER_RUN_APP_DIR"
+GRACE = "HESPER_RUN_GRACE"
 
-GRACE = 5
-"""Seconds that open requests get when the server is asked to stop."""
+MARGIN = 0.5
+"""Seconds after the grace in which an app that was told has ended all by itself. Only then does uvicorn
+cancel, so that the process is gone within a second after the grace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Options:
     workers: int = 1
     log_level: str = "info"
     app_dir: str = "."
+    grace: float = 5.0
+    """Seconds that open requests get when the server is asked to stop."""
     unlogged: tuple[str, ...] = ()
     """Paths whose requests are not logged; only in this process."""
 
@@ -45,7 +50,8 @@ class CannotListen(Exception):
 def child_app() -> ASGIApp:
     """The app of a child process."""
     try:
-        return AccessLog(load_app(os.environ[TARGET], os.environ[APP_DIR]))
+        app = load_app(os.environ[TARGET], os.environ[APP_DIR])
+        return AccessLog(told_of_signals(app, float(os.environ[GRACE])))
     except LoadError as exc:
         # One line, and not uvicorn's traceback through the import. A reloader waits for a change.
         sys.exit(f"Error: {exc}")
@@ -64,13 +70,14 @@ def serve(target: str, options: Options) -> None:
     app = load_app(target, options.app_dir)
     check_address(options.host, options.port)
     os.environ[TARGET], os.environ[APP_DIR] = target, options.app_dir
+    os.environ[GRACE] = str(options.grace)
     uvicorn.run(**arguments(app, options))
 
 
 def arguments(app: ASGIApp, options: Options) -> dict[str, Any]:
     """What uvicorn is called with."""
     in_children = options.reload or options.workers > 1
-    served = AccessLog(app, options.unlogged)
+    served = AccessLog(told_of_signals(app, options.grace), options.unlogged)
     return {
         "app": f"{__name__}:{child_app.__name__}" if in_children else served,
         "factory": in_children,
@@ -83,7 +90,7 @@ def arguments(app: ASGIApp, options: Options) -> dict[str, Any]:
         "log_level": options.log_level,
         "log_config": log_config(options.log_level),
         "access_log": False,
-        "timeout_graceful_shutdown": GRACE,
+        "timeout_graceful_shutdown": options.grace + (MARGIN if can_be_told(app) else 0),
     }
 
 

@@ -46,8 +46,10 @@ class Interruptible(Protocol):
     ) -> bool: ...
 
 
-class _AsyncioInterruptible:
-    __slots__ = ("_baseline", "_handle", "_masked", "_task", "interrupted")
+class AsyncioInterruptible:
+    """By a native cancel, with the accounting of ``asyncio.timeout``."""
+
+    __slots__ = ("_baseline", "_cancels", "_handle", "_masked", "_task", "interrupted")
 
     def __init__(self) -> None:
         task = asyncio.current_task()
@@ -56,6 +58,7 @@ class _AsyncioInterruptible:
         self._baseline = task.cancelling()
         self._handle: asyncio.Handle | None = None
         self._masked = False
+        self._cancels = 0
         self.interrupted = False
 
     def interrupt(self) -> None:
@@ -68,7 +71,11 @@ class _AsyncioInterruptible:
     def _deliver(self) -> None:
         if not self._masked:
             self.interrupted = True
-            self._task.cancel()
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self._cancels += 1
+        self._task.cancel()
 
     def mask(self) -> None:
         self._masked = True
@@ -80,9 +87,9 @@ class _AsyncioInterruptible:
             self._handle = self._task.get_loop().call_soon(self._deliver)
 
     def cancelled_from_outside(self) -> bool:
-        return self._task.cancelling() > self._baseline + self.interrupted
+        return self._task.cancelling() > self._baseline + self._cancels
 
-    def __enter__(self) -> _AsyncioInterruptible:
+    def __enter__(self) -> AsyncioInterruptible:
         return self
 
     def __exit__(
@@ -98,7 +105,9 @@ class _AsyncioInterruptible:
             return False
         # As asyncio.timeout does: a count above the one at the start means that somebody else
         # cancelled the task too, and the two requests arrived as one CancelledError.
-        theirs = self._task.uncancel() > self._baseline
+        for _ in range(self._cancels):
+            left = self._task.uncancel()
+        theirs = left > self._baseline
         return isinstance(exc, asyncio.CancelledError) and not theirs
 
 
@@ -137,7 +146,7 @@ class _ScopeInterruptible:
 
 def interruptible() -> Interruptible:
     """A new block that may be interrupted, for the current task."""
-    return _AsyncioInterruptible() if on_asyncio() else _ScopeInterruptible()
+    return AsyncioInterruptible() if on_asyncio() else _ScopeInterruptible()
 
 
 def deliver_again(cancelled: BaseException) -> None:

@@ -30,6 +30,21 @@ def loop_token() -> object:
         return None
 
 
+def trio_task() -> object:
+    """The running task, where trio runs; None elsewhere."""
+    if running_loop() is not None:
+        return None
+    import trio
+
+    return trio.lowlevel.current_task()
+
+
+def now() -> float:
+    """The running loop's time in seconds, in a callback of asyncio too, where no task is current."""
+    loop = running_loop()
+    return anyio.current_time() if loop is None else loop.time()
+
+
 async def checkpoint() -> None:
     """Let other tasks run once; a pending cancellation of the caller is raised here."""
     if running_loop() is not None:

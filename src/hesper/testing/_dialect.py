@@ -180,6 +180,10 @@ class Dialect:
     """The code that `receive` gives after the app has closed: None for the app's own and its reason
     (uvicorn), 1000 on hypercorn, 1005 on granian, 1006 on daphne and gunicorn."""
 
+    websocket_any_code: bool = True
+    """Whether an open WebSocket may be closed with a code of 1001 to 2999, such as 1012; daphne's
+    `send` raises an Exception of no class of its own, and the socket stays open."""
+
     def but(self, **switches: Any) -> "Dialect":
         """Returns the same dialect with some switches set otherwise.
 

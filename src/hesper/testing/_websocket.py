@@ -79,6 +79,14 @@ class WebSocketConnection(Connection):
 
     # The server writes.
 
+    async def send(self, message: Message) -> None:
+        """The `send` of the application."""
+        if message["type"] == "websocket.close" and self.result.accepted and not self.left:
+            code = message.get("code", 1000)
+            if 1000 < code < 3000 and not self.dialect.websocket_any_code:
+                raise Exception(f"invalid close code {code} (must be 1000 or from [3000, 4999])")
+        await super().send(message)
+
     def deliver(self, message: Message) -> None:
         result = self.result
         match message["type"]:

@@ -111,6 +111,7 @@ DAPHNE = Dialect(
     websocket_second="hang",
     websocket_send_after_leave="silent",
     websocket_own_code=1006,
+    websocket_any_code=False,
 )
 """daphne, with an ``application_close_timeout`` of 3 seconds."""
 
