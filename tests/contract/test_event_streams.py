@@ -31,7 +31,7 @@ def serving(content: Any, *middleware: Any, **options: Any) -> Hesper:
 
 
 def data(body: bytes) -> list[str]:
-    return [event.data for event in EventParser().feed(body)]
+    return [event.data or "" for event in EventParser().feed(body)]
 
 
 class Events:
