@@ -357,6 +357,37 @@ async def test_finish_what_is_not_over_in_the_grace_is_cancelled_and_named(
     assert "endless" in record.getMessage()
 
 
+@in_virtual_time
+async def test_finish_a_body_that_is_not_over_in_the_grace_is_cancelled_and_cleans_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun = anyio.Event()
+    ended: list[str] = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x"
+                begun.set()
+                await anyio.sleep(0.1)
+        finally:
+            await anyio.sleep(0.5)
+            ended.append("clean")
+
+    async def endpoint(request: Request) -> Response:
+        return StreamingResponse(endless())
+
+    app = finishing(endpoint, pass_on)
+    server = ScriptedServer(app)
+    async with server.lifespan(), server.get("/").open() as client:
+        await begun.wait()
+        client.cancel_app()
+        await client.finish()
+    assert ended == ["clean"]
+    (record,) = [each for each in caplog.records if each.name == "hesper"]
+    assert "the response to GET /" in record.getMessage()
+
+
 @over("place", ["mounted", "endpoint"])
 async def test_finish_a_foreign_app_reaches_its_end(dialect: Dialect, place: str) -> None:
     ledger = Ledger()

@@ -5,7 +5,7 @@ import pytest
 
 from tests.servers.matrix import page
 from tests.servers.matrix.results import all_outcomes, outcome_of
-from tests.servers.matrix.run import Cell, cells_of
+from tests.servers.matrix.run import STOPS, Cell, cells_of
 from tests.servers.matrix.servers import COMMANDS
 
 # All cells of a server are run at once, by the first test that asks.
@@ -21,6 +21,15 @@ servers = pytest.mark.parametrize("server", COMMANDS)
 def test_every_ending_is_as_promised(server: str, cell: Cell) -> None:
     result = outcome_of(server).results[cell]
     if isinstance(result, AssertionError):
+        raise result
+    assert result
+
+
+@servers
+@pytest.mark.parametrize("way", STOPS)
+def test_a_server_that_is_stopped_ends_what_is_open_as_promised(server: str, way: str) -> None:
+    result = outcome_of(server).stops[way]
+    if isinstance(result, BaseException):
         raise result
     assert result
 

@@ -747,6 +747,50 @@ def test_natively_cancelled_code_may_await_and_the_cancel_comes_out() -> None:
     in_asyncio(main)
 
 
+@pytest.mark.parametrize("by", ["scope", "interruption"])
+@pytest.mark.parametrize("any_cancel", [True, False])
+async def test_a_grace_inside_of_another_one_knows_who_cancelled(by: str, any_cancel: bool) -> None:
+    """A stream that a supervisor produces; on trio the outer grace's shield is in the way."""
+    work = Cleaner()
+    known: list[bool] = []
+
+    async def inner() -> None:
+        with interruptible() as stretch, Grace(stretch, 1) as grace:
+            try:
+                await grace.run(work())
+            finally:
+                known.append(grace.cause is not None and grace.was_asked_for())
+
+    with anyio.CancelScope() as scope:
+        with interruptible() as stretch, Grace(stretch, 1, any_cancel=any_cancel) as grace:
+            (scope.cancel if by == "scope" else stretch.interrupt)()
+            await grace.run(inner())
+        work.log.append("not reached" if by == "scope" else "reached")
+    await turns()
+    assert work.log == ["begun", "cancelled", "clean", "reached"][: 3 + (by != "scope")]
+    assert known == [True]
+
+
+async def test_a_timeout_inside_of_two_graces_is_its_own_affair() -> None:
+    work = Cleaner()
+    known: list[bool] = []
+
+    async def inner() -> None:
+        with interruptible() as stretch, Grace(stretch, 1) as grace:
+            await grace.run(limited())
+            known.append(grace.was_asked_for())
+
+    async def limited() -> None:
+        with anyio.move_on_after(0):
+            await work()
+
+    with interruptible() as stretch, Grace(stretch, 1) as grace:
+        await grace.run(inner())
+        known.append(grace.was_asked_for())
+    assert work.log[:2] == ["begun", "cancelled"]
+    assert known == [False, False]
+
+
 async def test_the_grace_time_is_bounded_for_a_scope() -> None:
     work = Cleaner(cleanup=1000)
     with anyio.CancelScope() as scope:

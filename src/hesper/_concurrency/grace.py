@@ -10,9 +10,13 @@ from typing import Any, TypeVar
 import anyio
 
 from hesper._concurrency.interrupts import Interruptible
-from hesper._concurrency.loops import cancelled_type
+from hesper._concurrency.loops import cancelled_type, trio_task
 
 T = TypeVar("T")
+
+_innermost: dict[object, Grace] = {}
+"""On trio: of each task, the grace that runs its code. One inside of another cannot see past the
+other's shield by itself."""
 
 
 class Grace:
@@ -33,11 +37,13 @@ class Grace:
 
     __slots__ = (
         "_any_cancel",
+        "_around",
         "_asked",
         "_cancelled_type",
         "_scope",
         "_seconds",
         "_stretch",
+        "_task",
         "armed",
         "cause",
     )
@@ -49,6 +55,8 @@ class Grace:
         self._scope = anyio.CancelScope()
         self._asked = False
         self._cancelled_type = cancelled_type()
+        self._task = trio_task()
+        self._around: Grace | None = None
         self.armed = False
         """Whether the grace time runs: a cancel came from outside of the awaited code."""
         self.cause: BaseException | None = None
@@ -56,6 +64,9 @@ class Grace:
         not the cut at the end of the grace time."""
 
     def __enter__(self) -> Grace:
+        if self._task is not None:
+            self._around = _innermost.get(self._task)
+            _innermost[self._task] = self
         self._scope.__enter__()
         return self
 
@@ -65,6 +76,10 @@ class Grace:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
+        if self._around is not None:
+            _innermost[self._task] = self._around
+        elif self._task is not None:
+            del _innermost[self._task]
         cause, self.cause = self.cause, None
         caught = bool(self._scope.__exit__(exc_type, exc, traceback))
         if cause is None or not self.exceeded:
@@ -116,7 +131,21 @@ class Grace:
         return (
             self._stretch.cancelled_from_outside()
             or anyio.current_effective_deadline() == -math.inf
+            or (self._around is not None and self._around._hides_cancel())
         )
+
+    def _hides_cancel(self) -> bool:
+        """Whether a grace inside of this one is cancelled from outside of it, and can't see that."""
+        scope = self._scope
+        shield, scope.shield = scope.shield, False
+        try:
+            return (
+                self._stretch.interrupted
+                or anyio.current_effective_deadline() == -math.inf
+                or (self._around is not None and self._around._hides_cancel())
+            )
+        finally:
+            scope.shield = shield
 
     def was_asked_for(self) -> bool:
         """Whether anybody outside has asked for a cancel; to be called when the code is closed."""

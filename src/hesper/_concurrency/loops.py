@@ -30,6 +30,15 @@ def loop_token() -> object:
         return None
 
 
+def trio_task() -> object:
+    """The running task, where trio runs; None elsewhere."""
+    if running_loop() is not None:
+        return None
+    import trio
+
+    return trio.lowlevel.current_task()
+
+
 async def checkpoint() -> None:
     """Let other tasks run once; a pending cancellation of the caller is raised here."""
     if running_loop() is not None:

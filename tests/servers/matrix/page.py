@@ -35,8 +35,8 @@ def filled(page: str, outcomes: Mapping[str, Outcome], *, compared: bool = False
         if block[2] == MADE:
             lines = [block[3].strip() if compared else _made()]
         else:
-            app, _, protocol = block[2].partition(", ")
-            lines = [*(_by_server if app == "bare" else _by_policy)(outcomes, protocol)]
+            app, _, what = block[2].partition(", ")
+            lines = [*(_by_server if app == "bare" else _by_policy)(outcomes, what)]
         return "\n".join([block[1], *lines, "", block[4]])
 
     return BLOCK.sub(fill, page)
@@ -49,23 +49,25 @@ def _made() -> str:
     return f"Made on {date.today().isoformat()}, on Linux and Python {python}, with {packages}."
 
 
-def _by_server(outcomes: Mapping[str, Outcome], protocol: str) -> Iterator[str]:
+def _by_server(outcomes: Mapping[str, Outcome], what: str) -> Iterator[str]:
     """A table of what each server tells."""
     columns = {
         server: facts
         for server, outcome in outcomes.items()
-        if (facts := outcome.facts("bare", protocol))
+        if (facts := outcome.facts("bare", what))
     }
-    yield from _table(["the client", *columns], _rows(columns.values()), list(columns.values()))
+    yield from _table(
+        [_first_head(what), *columns], _rows(columns.values()), list(columns.values())
+    )
 
 
-def _by_policy(outcomes: Mapping[str, Outcome], protocol: str) -> Iterator[str]:
+def _by_policy(outcomes: Mapping[str, Outcome], what: str) -> Iterator[str]:
     """A table of what becomes of a handler."""
     found = {
         policy: {
             server: facts
             for server, outcome in outcomes.items()
-            if (facts := outcome.facts(policy, protocol))
+            if (facts := outcome.facts(policy, what))
         }
         for policy in POLICIES
     }
@@ -77,7 +79,11 @@ def _by_policy(outcomes: Mapping[str, Outcome], protocol: str) -> Iterator[str]:
         }
         for each in found.values()
     ]
-    yield from _table(["the client", *(f"`{policy}`" for policy in POLICIES)], rows, columns)
+    yield from _table([_first_head(what), *(f"`{policy}`" for policy in POLICIES)], rows, columns)
+
+
+def _first_head(what: str) -> str:
+    return "open at the time" if what in {"SIGTERM", "begin_shutdown"} else "the client"
 
 
 def _rows(facts: Iterable[Facts]) -> list[str]:

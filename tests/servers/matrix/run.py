@@ -1,4 +1,5 @@
-"""One server, all cells at once: one connection each, against one process."""
+"""One server, all cells at once: one connection each, against one process. Beside them others are
+started, and stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.servers.matrix import probing, treating
+from tests.servers.matrix import probing, stopping, treating
 from tests.servers.matrix.client import Client
 from tests.servers.matrix.http2 import Http2Client
 from tests.servers.matrix.probing import Facts, Probe
@@ -36,6 +37,10 @@ TREATMENTS: dict[str, dict[str, Probe]] = {
     "WebSocket": treating.SOCKETS,
 }
 """By protocol: what is done to the bare app, and to Hesper."""
+
+
+STOPS = ["SIGTERM, WebSockets", "SIGTERM, requests", "begin_shutdown"]
+"""How servers are stopped, and, after a comma, with what open; in the order of the page."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +93,15 @@ class Outcome:
     """What there is of ours after the last client, and was not before the first."""
     troubles: list[str] = field(default_factory=list)
     """What its log has of errors."""
+    stops: dict[str, dict[str, Facts] | BaseException] = field(default_factory=dict)
+    """By the way of stopping it, and by app."""
 
     def facts(self, app: str, protocol: str) -> Facts:
-        """All facts about an app and a protocol, by their rows."""
+        """All facts about an app and a protocol, or a way of stopping, by their rows."""
         found: Facts = {}
+        for way, facts in self.stops.items():
+            if way.partition(",")[0] == protocol and isinstance(facts, dict):
+                found |= facts.get(app, {})
         for cell, result in self.results.items():
             if (cell.app, cell.protocol) == (app, protocol) and isinstance(result, dict):
                 found |= result
@@ -99,8 +109,13 @@ class Outcome:
 
 
 async def run(name: str) -> Outcome:
-    """Start a server, let all clients come and go, and see what is left."""
+    """Start a server, let all clients come and go, and see what is left; stop others beside it."""
     outcome = Outcome()
+    await asyncio.gather(_run_cells(name, outcome), _run_stops(name, outcome))
+    return outcome
+
+
+async def _run_cells(name: str, outcome: Outcome) -> None:
     async with serve(COMMANDS[name]) as server:
         before = await holdings(server)
         cells = cells_of(name)
@@ -112,7 +127,17 @@ async def run(name: str) -> Outcome:
             outcome.results[cell] = result
         outcome.left = await settled(server, before)
         outcome.troubles = server.troubles()
-    return outcome
+
+
+async def _run_stops(name: str, outcome: Outcome) -> None:
+    every = ["bare", *POLICIES]
+    found = await asyncio.gather(
+        stopping.by_signal(name, every, sockets=True),
+        stopping.by_signal(name, every, sockets=False),
+        stopping.by_hook(name, POLICIES),
+        return_exceptions=True,
+    )
+    outcome.stops = dict(zip(STOPS, found, strict=True))
 
 
 async def settled(server: Server, before: Counter[str]) -> list[str]:

@@ -40,6 +40,7 @@ COMMANDS = {
 REASONABLE = [
     "was started without a lifespan",  # daphne has none, and that is said once
     "Cancelled at shutdown",  # work that was to be finished and was not, by its names
+    "ASGI callable returned without completing response",  # uvicorn, of a stream that is cut
 ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 
 from tests.servers.matrix.client import Client, How, close_code
@@ -119,10 +120,12 @@ async def by_signal(name: str, apps: list[str], *, sockets: bool) -> dict[str, F
         server.journal.catch_up()
     facts: dict[str, Facts] = {app: {} for app in apps}
     for (app, kind), visit in visits.visits.items():
-        found = _first(visit, BARE_ENDINGS if app == "bare" else ENDINGS, began)
+        word, seconds = _first(visit, BARE_ENDINGS if app == "bare" else ENDINGS, began)
         # What ends only when the clients leave has learnt it from them.
-        late = found is None or found[1] > STAYS - 0.1
-        facts[app][kind.row] = LEARNS_NOTHING if late else f"{found[0]} {when(found[1])}"
+        is_late = seconds > STAYS - 0.1
+        if app == "cancel" and kind.is_socket and not is_late:
+            word = "is told, or cancelled,"  # whichever is first
+        facts[app][kind.row] = LEARNS_NOTHING if is_late else f"{word} {when(seconds)}"
     if not sockets:
         told = [e.at - began for e in server.journal.of("lifespan") if e.at > began]
         facts["bare"]["`lifespan.shutdown`"] = when(told[0]) if told else "**never**"
@@ -130,12 +133,13 @@ async def by_signal(name: str, apps: list[str], *, sockets: bool) -> dict[str, F
     return facts
 
 
-def _first(visit: Visit, endings: dict[str, str], began: float) -> tuple[str, float] | None:
+def _first(visit: Visit, endings: dict[str, str], began: float) -> tuple[str, float]:
+    """What happened first, and after how many seconds."""
     for entry in visit.entries():
         if entry.at > began and entry.what in endings:
             code = f" (code {entry.more['code']})" if "code" in entry.more else ""
             return endings[entry.what] + code, entry.at - began
-    return None
+    return "nothing", inf
 
 
 def when(seconds: float | None) -> str:
@@ -186,12 +190,11 @@ def _treatment(visit: Visit, kind: Kind, began: float) -> str:
         got = "the client sees that it is cut" if not client.has_all else "**it looks whole**"
     else:
         got = f"the client gets {client.received[9:12].decode() or 'nothing'}"
-    found = _first(visit, ENDINGS, began)
-    if found is None:
+    word, seconds = _first(visit, ENDINGS, began)
+    if seconds == inf:
         return f"is cut off with the process, {got}"
-    word, seconds = found
     moment = "at once" if seconds < GRACE - 0.1 else "after the grace"
     if visit.had("call returned") is not None and seconds > GRACE + 0.1:
         moment = "at the end of the lifespan"
     cleaned = [entry for entry in visit.entries() if entry.what.endswith(" cleaned")]
-    return f"{word} {moment}, {got}" + ("" if cleaned else "; **its cleanup is cut off**")
+    return f"{word} {moment}, {got}" + ("" if cleaned else ", and **its cleanup is cut off**")

@@ -150,7 +150,7 @@ def in_stream(how: How) -> Probe:
 
     async def cell(visit: Visit) -> Facts:
         await visit.client.connect(visit.port)
-        await visit.client.get(visit.target("stream", n=100))
+        await visit.client.get(visit.target("stream", n=150))
         assert await visit.client.read_until(b"x"), visit.story()
         visit.leaves(how)
         return {f"{how}, in a stream": await stream_fate(visit)}

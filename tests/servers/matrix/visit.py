@@ -16,9 +16,9 @@ PATIENCE = 10.0
 PROMPT = 1.0
 """Seconds in which that happens which happens at once, likewise."""
 
-WORK = 2.0
+WORK = 2.8
 """Seconds that a handler works when nobody stops it: longer than it takes to be told, and longer than
-daphne lets it live on after its client (``servers.COMMANDS``)."""
+daphne lets it live on after its client, 1 second (``servers.COMMANDS``) and up to 1 until it looks."""
 
 
 class Visit:
