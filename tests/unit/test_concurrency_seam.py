@@ -749,9 +749,7 @@ def test_natively_cancelled_code_may_await_and_the_cancel_comes_out() -> None:
 
 @pytest.mark.parametrize("by", ["scope", "interruption"])
 @pytest.mark.parametrize("any_cancel", [True, False])
-async def test_a_grace_inside_of_another_one_knows_who_cancelled(
-    by: str, any_cancel: bool
-) -> None:
+async def test_a_grace_inside_of_another_one_knows_who_cancelled(by: str, any_cancel: bool) -> None:
     """A stream that a supervisor produces; on trio the outer grace's shield is in the way."""
     work = Cleaner()
     known: list[bool] = []

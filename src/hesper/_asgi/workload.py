@@ -27,6 +27,7 @@ from hesper._concurrency import (
     Event,
     Interruptible,
     interruptible,
+    loop_time,
     loop_token,
     new_event,
     spawn,
@@ -176,7 +177,7 @@ class Workload:
         if run.ending:
             run.cut()
             return
-        run.deadline = anyio.current_time() + grace
+        run.deadline = loop_time() + grace
         for busy in tuple(run.open):
             busy.shut_down()
         if run.open:

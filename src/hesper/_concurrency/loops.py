@@ -30,6 +30,16 @@ def loop_token() -> object:
         return None
 
 
+def loop_time() -> float:
+    """The time of the loop, also in a callback of it: anyio knows no loop outside of a task."""
+    loop = running_loop()
+    if loop is not None:
+        return loop.time()
+    import trio
+
+    return trio.current_time()
+
+
 def trio_task() -> object:
     """The running task, where trio runs; None elsewhere."""
     if running_loop() is not None:
