@@ -8,6 +8,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 # What `make test` tells pytest instead of running all tests, such as ARGS="-k demo".
 ARGS ?=
+# Which cases `make bench` runs instead of all, such as WHAT=routing or WHAT="json uploads".
+WHAT ?=
 # 1: measure, and fail below 100 %, branches included. 0: only run the tests.
 COVERAGE ?= 1
 # 1: with the tests on real servers and in a browser. 0: without.
@@ -25,7 +27,7 @@ help:
 	@echo "make run     the demo, on http://$(HOST):$(PORT)/"
 	@echo "make test    every test, with the coverage of src/hesper (all of it, or it fails)"
 	@echo "make check   style, types, layers"
-	@echo "make bench   the ratios of the design page, measured here"
+	@echo "make bench   Hesper beside its peers, measured here (under 10 minutes); WHAT=routing for a part"
 	@echo "make docs    are the examples and the links of the documentation right?"
 	@echo "make clean   removes what the others made"
 
@@ -67,7 +69,7 @@ check: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/unit/test_import_law.py
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(WHAT)
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/check.py

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from time import monotonic
 
 from benchmarks.cases import CASES, GROUPS
+from benchmarks.facts import facts
 from benchmarks.outcome import Outcome
+from benchmarks.page import PAGE, write
 from benchmarks.peers import load
 from benchmarks.report import print_header, print_outcome
 from benchmarks.timing import Clock, Mismatch
@@ -23,29 +25,31 @@ def progress(title: str) -> None:
     print(f"... {title}", file=sys.stderr, flush=True)
 
 
-async def run(cases: list[str], rounds: int) -> bool:
+async def run(cases: list[str], rounds: int, into_page: bool) -> bool:
     """Run the cases on one event loop, print what they found, and return whether Hesper held."""
     peers, missing = load()
-    print_header(peers, missing, rounds)
+    known = facts(peers, rounds, rounds < ROUNDS)
+    print_header(known, missing)
     clock = Clock(rounds, progress)
     outcome = Outcome()
     faults: list[str] = []
+    began = monotonic()
     for case in cases:
-        began = monotonic()
+        start = monotonic()
         try:
             outcome.extend(await CASES[case](peers, clock))
         except Mismatch as mismatch:
             faults.append(f"NOT MEASURED: {case}: {mismatch}")
-        progress(f"{case} took {monotonic() - began:.0f} s")
+        progress(f"{case} took {monotonic() - start:.0f} s, {monotonic() - began:.0f} in all")
     print_outcome(outcome)
-    for fault in clock.faults:
-        line = f"LEFT OUT: {fault.title}: {fault.name}: {fault.reason}"
-        if fault.fatal:
-            faults.append(line)
-        else:
-            print(line)
+    left_out = [f"{fault.title}: without {fault.name}: {fault.reason}" for fault in clock.faults]
+    left_out += [f"{name} is missing: {reason}" for name, reason in missing.items()]
+    if into_page:
+        write(outcome, known, left_out)
+    faults += [line for line, fault in zip(left_out, clock.faults, strict=False) if fault.fatal]
     if not outcome.duels:
         faults.append("NOTHING PROVEN: hesper and starlette were not both measured")
+    print("\n".join(f"LEFT OUT     {line}" for line in left_out))
     print("\n".join(faults))
     return not faults and not any(duel.lost for duel in outcome.duels)
 
@@ -70,12 +74,17 @@ def main() -> int:
     known = ", ".join([*CASES, *GROUPS])
     parser.add_argument("cases", nargs="*", metavar="case", help=f"any of: {known}")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="default: %(default)s")
+    parser.add_argument(
+        "--write", action="store_true", help=f"put what all cases found into {PAGE.name}"
+    )
     options = parser.parse_args()
+    if options.write and options.cases:
+        parser.error("--write needs all cases: the page would be left with a part of them")
     try:
         cases = list(dict.fromkeys(chosen(options.cases)))
     except KeyError as unknown:
         parser.error(f"unknown case {unknown}: expected any of {known}")
-    return 0 if asyncio.run(run(cases, options.rounds)) else 1
+    return 0 if asyncio.run(run(cases, options.rounds, options.write)) else 1
 
 
 if __name__ == "__main__":

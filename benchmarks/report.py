@@ -1,26 +1,23 @@
 """Prints what was found: aligned text, or rich's tables where rich is installed."""
 
-import platform
 import sys
 from importlib.util import find_spec
 
+from benchmarks.facts import Facts
 from benchmarks.outcome import Bar, Duel, Outcome, Table
-from benchmarks.peers import Peer
 
 WIDTH = 110
 """Columns of a table where the output is no terminal."""
 
 
-def print_header(peers: dict[str, Peer], missing: dict[str, str], rounds: int) -> None:
+def print_header(facts: Facts, missing: dict[str, str]) -> None:
     """Say what is measured on what, and name every peer that is not here."""
-    print(
-        f"{platform.python_implementation()} {platform.python_version()}, asyncio, {rounds} rounds"
-    )
+    print(f"{facts.python}, asyncio, {facts.rounds} rounds; {facts.day}; {facts.machine}")
+    print(facts.versions)
     print("CPU µs per request. Overheads are medians of differences within a round; `min` is the")
     print(
         "least of them, which a disturbance of the other app lowers; `fastest` is the best round."
     )
-    print(", ".join(f"{peer.name} {peer.version}" for peer in peers.values()))
     for name, reason in missing.items():
         print(f"MISSING: {name} ({reason})")
     sys.stdout.flush()
@@ -41,8 +38,11 @@ def print_outcome(outcome: Outcome) -> None:
 
 
 def bar_line(bar: Bar) -> str:
-    verdict = {True: "reached", False: "NOT reached", None: "not judged"}[bar.reached]
-    return f"{verdict:<12} {bar.promise}: {bar.figure}"
+    return f"{verdict(bar):<12} {bar.promise}: {bar.figure}"
+
+
+def verdict(bar: Bar) -> str:
+    return {True: "reached", False: "NOT reached", None: "not judged"}[bar.reached]
 
 
 def duel_line(duel: Duel) -> str:

@@ -12,8 +12,6 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,8 +22,8 @@ from benchmarks.plan import APP, LAYERS
 HOST = "127.0.0.1"
 PATH = f"/users/{FIRST_ID}"
 CONNECTIONS = 32
-PATIENCE = 30.0
-"""Seconds that a server may take to start."""
+PATIENCE = 60.0
+"""Seconds that a server may take to start, beside others that do."""
 
 COMMANDS = {
     "uvicorn": "--host {host} --port {port} --log-level warning --no-access-log benchmarks.served:app",
@@ -74,35 +72,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@asynccontextmanager
-async def serving(server: str, app: str, layers: int) -> AsyncIterator[Server]:
-    """Run a server with an app around a block.
-
-    Raises:
-        Unfit: it does not start within `PATIENCE`, or does not answer 200 with the item.
-    """
+async def start(server: str, app: str, layers: int) -> Server:
+    """Start a server with an app; `answering` waits for it, and `end` ends it."""
     port = free_port()
     arguments = COMMANDS[server].format(host=HOST, port=port).split()
-    environment = os.environ | {APP: app, LAYERS: str(layers)}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         server,
         *arguments,
-        env=environment,
+        env=os.environ | {APP: app, LAYERS: str(layers)},
         stdout=DEVNULL,
         stderr=DEVNULL,
         start_new_session=True,
     )
-    try:
-        bind(process, processors()[0])
-        await answering(process, port)
-        yield Server(port, process)
-    finally:
-        await end(process)
+    bind(process, processors()[0])
+    return Server(port, process)
 
 
-async def answering(process: Process, port: int) -> None:
+async def answering(server: Server) -> None:
     """Wait until a server gives the item.
 
     Raises:
@@ -111,9 +99,9 @@ async def answering(process: Process, port: int) -> None:
     got = b""
     try:
         async with asyncio.timeout(PATIENCE):
-            while process.returncode is None:
+            while server.process.returncode is None:
                 try:
-                    got = await get(port)
+                    got = await get(server.port)
                     break
                 except OSError:
                     await asyncio.sleep(0.1)
@@ -134,8 +122,9 @@ async def get(port: int) -> bytes:
         writer.close()
 
 
-async def end(process: Process) -> None:
+async def end(server: Server) -> None:
     """End a server and what it started; kill them if they are not gone in 5 seconds."""
+    process = server.process
     for how in (signal.SIGTERM, signal.SIGKILL):
         if process.returncode is None:
             try:

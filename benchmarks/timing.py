@@ -52,6 +52,8 @@ class Pace:
 BRISK = Pace()
 HEAVY = Pace(share=0.4, minimum=2, resettle=1)
 """For requests that take a millisecond or some."""
+HEAVIER = Pace(share=0.2, minimum=1, resettle=1)
+"""For requests that take ten."""
 COLOSSAL = Pace(share=0.1, minimum=1, resettle=0)
 """For requests that take a tenth of a second."""
 

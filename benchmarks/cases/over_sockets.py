@@ -15,10 +15,12 @@ from benchmarks.servers import (
     Load,
     Server,
     Unfit,
+    answering,
     client_name,
+    end,
     installed,
     load,
-    serving,
+    start,
 )
 from benchmarks.timing import Clock
 
@@ -53,17 +55,19 @@ async def measure(server: str, peers: Peers, clock: Clock) -> Loads:
     title = f"over sockets, {server}"
     async with AsyncExitStack() as stack:
         running: dict[Key, Server] = {}
+        clock.progress(f"{title}: the servers start")
         for name, layers in product((RAW, *peers), LAYERS):
-            clock.progress(f"{title}: {name} +{layers}")
+            running[name, layers] = await start(server, name, layers)
+            stack.push_async_callback(end, running[name, layers])
+        for key in list(running):
             try:
-                context = serving(server, name, layers)
-                running[name, layers] = await stack.enter_async_context(context)
-                # The interpreter specialises, and caches fill.
-                await load(running[name, layers], SECONDS)
+                await answering(running[key])
             except Unfit as fault:
-                running.pop((name, layers), None)
-                clock.leave_out(title, f"{name} +{layers}", str(fault))
-        return await rounds(title, running, max(2, clock.rounds // 15), clock)
+                del running[key]
+                clock.leave_out(title, f"{key[0]} +{key[1]}", str(fault))
+        # One round more, and not counted: the interpreter specialises, and caches fill.
+        loads = await rounds(title, running, 1 + max(2, clock.rounds // 15), clock)
+        return {key: found[1:] for key, found in loads.items()}
 
 
 async def rounds(title: str, running: dict[Key, Server], count: int, clock: Clock) -> Loads:

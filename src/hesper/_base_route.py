@@ -12,8 +12,9 @@ from enum import Enum
 from typing import Any
 
 from hesper._endpoints import no_lifespan, not_a_socket
+from hesper._governing import Foreign
 from hesper._paths import Pattern
-from hesper._stack import Foreign, Stack, serve
+from hesper._stack import Stack, serve
 from hesper.datastructures import URLPath
 from hesper.exceptions import HTTPException, UsageError
 from hesper.requests import Request

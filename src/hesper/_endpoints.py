@@ -52,7 +52,7 @@ def socket_handler(endpoint: Any) -> SocketHandler:
     """The handler of a WebSocket endpoint: an async function of a WebSocket, or an ASGI app."""
     function = function_of(endpoint)
     if function is None:
-        return stack_of(endpoint).websocket
+        return stack_of(endpoint, governs=False).websocket
     if inspect.iscoroutinefunction(function):
         handler: SocketHandler = endpoint
         return handler

@@ -6,8 +6,9 @@ The rules:
 1. What counts stands in the scope, where the places that a request passes leave it, the innermost
    last; the endpoint runs under it. So a middleware sees what it would see of any endpoint:
    ``ClientDisconnect`` if the handler was cancelled with its client, ``HandlerTimeout``.
-2. ``"cancel"``: the handler is cancelled once, at its current wait or at the next one, and then may
-   await for ``cancel_grace`` seconds. A response that it gives all the same counts.
+2. ``"cancel"``, and a time limit: the handler is cancelled once, at its current wait or at the next
+   one, and then may await for ``cancel_grace`` seconds. A response that it gives all the same counts,
+   and after a time limit has as long again to become whole.
 3. ``"finish"``: the handler runs in a task of the app's supervisor, in the context of the request.
    A cancellation of the request goes through at once; the handler goes on, and so do the body and
    the background work of its response, which nobody gets.
@@ -18,6 +19,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
 from logging import getLogger
 from typing import Any, TypeVar
@@ -27,14 +29,15 @@ import anyio
 from hesper._asgi.exchange import KEY, Exchange, Receiver, Terms
 from hesper._asgi.http import Handler
 from hesper._asgi.incoming import Incoming
-from hesper._asgi.responding import Answer, inherit, respond, say_unavailable
+from hesper._asgi.responding import Answer, hand_over, inherit, respond, say_unavailable
 from hesper._asgi.socket_incoming import SocketIncoming
 from hesper._concurrency import (
+    Grace,
     Interrupted,
-    Interruptible,
     cancelled_type,
+    interruptible,
     leashed,
-    resumed,
+    leashed_from,
     running_loop,
 )
 from hesper.exceptions import ClientDisconnect, HandlerTimeout
@@ -73,57 +76,46 @@ def name_of(scope: Scope) -> str:
     return f"{scope.get('method', 'WEBSOCKET')} {scope['path']!r} ({name})"
 
 
-async def govern(handler: Handler, request: Any) -> Any:
-    """Run the handler of an endpoint under the policy of its scope.
+class Foreign:
+    """A foreign ASGI app as the answer to one request: the app, and the scope to give it."""
 
-    Raises:
-        ClientDisconnect: the policy is "cancel", and the client has left.
-        HandlerTimeout: it took longer than the policy's ``timeout``.
-        BaseException: what the handler raised, and what cancelled the request.
-    """
-    policy: Policy = request.scope[POLICY]
-    if policy.on_disconnect == "cancel" and policy.timeout is None:
-        return await _cancel(handler, request, policy)
-    exchange: Exchange = request._exchange
-    work: Callable[[], Awaitable[Any]] = partial(handler, request)
-    terms = exchange.terms = Terms()
-    if policy.timeout is not None:
-        terms.deadline = anyio.current_time() + policy.timeout
-        work = partial(in_time, work, terms)
-    if policy.on_disconnect == "cancel":
-        return await cancel_with_client(work, exchange.incoming, policy, request.scope)
-    if policy.on_disconnect == "finish":
-        terms.supervisor = supervisor_of(request.scope)
-        return await _finish(work, terms, exchange, request.scope)
-    return await work()
+    __slots__ = ("app", "scope")
+
+    def __init__(self, app: ASGIApp, scope: Scope) -> None:
+        self.app = app
+        self.scope = scope
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        if POLICY in self.scope:
+            await govern_app(self.app, self.scope, receive, send)
+        else:
+            await self.app(self.scope, receive, send)
+
+    def __repr__(self) -> str:
+        return repr(self.app)
 
 
-async def _cancel(handler: Handler, request: Any, policy: Policy) -> Any:
-    work: Callable[[], Awaitable[Any]] = partial(handler, request)
-    if running_loop() is not None:
-        # A handler that answers without waiting cannot be cancelled, and pays for none of it.
-        steps = handler(request).__await__()
-        try:
-            trap = next(steps)
-        except StopIteration as done:
-            return done.value
-        work = partial(resumed, steps, trap)
-    return await cancel_with_client(work, request._exchange.incoming, policy, request.scope)
+# -- limits ----------------------------------------------------------------------------------------
 
 
-async def in_time(work: Callable[[], Awaitable[T]], terms: Terms) -> T:
-    """Run ``work`` until the deadline of ``terms``; then cancel it and raise HandlerTimeout."""
-    assert terms.deadline is not None
-    with anyio.CancelScope(deadline=terms.deadline) as limit:
-        return await work()
-    assert limit.cancelled_caught
-    terms.timed_out = True
-    raise HandlerTimeout("its handler did not answer in time.")
+def limited(
+    work: Callable[[], Awaitable[T]],
+    terms: Terms,
+    client: Callable[[], Incoming | SocketIncoming],
+    scope: Scope,
+) -> Callable[[], Awaitable[T]]:
+    """``work``, cancelled when its client leaves, if the policy says so, and at the deadline of
+    ``terms``, if it has one."""
+    policy: Policy = scope[POLICY]
+    cancels = policy.on_disconnect == "cancel"
+    if terms.deadline is not None:
+        return partial(_run_limited, work, terms, client() if cancels else None, policy, scope)
+    return partial(cancel_with_client, work, client(), policy, scope) if cancels else work
 
 
 async def cancel_with_client(
     work: Callable[[], Awaitable[T]],
-    incoming: Incoming | SocketIncoming,
+    client: Incoming | SocketIncoming,
     policy: Policy,
     scope: Scope,
 ) -> T:
@@ -133,29 +125,129 @@ async def cancel_with_client(
         ClientDisconnect: it was cancelled.
     """
     seconds = CANCEL_GRACE if policy.cancel_grace is None else policy.cancel_grace
-
-    def attach(stretch: Interruptible) -> None:
-        incoming.add_stretch(stretch)
-        if incoming.disconnected:
-            stretch.interrupt()
-
     try:
-        return await leashed(work, seconds, attach, incoming.remove_stretch)
+        return await leashed(work, seconds, client)
     except Interrupted as interrupted:
-        if interrupted.exceeded:
-            logger.warning(
-                "%s was abandoned: its cleanup took longer than %g seconds after its client had "
-                "left.",
-                name_of(scope),
-                seconds,
-            )
+        raise _left(interrupted, scope, seconds) from None
+
+
+def _left(interrupted: Interrupted, scope: Scope, seconds: float) -> ClientDisconnect:
+    if interrupted.exceeded:
+        _warn_abandoned(scope, seconds)
+    return ClientDisconnect("before there was a response")
+
+
+def _warn_abandoned(scope: Scope, seconds: float) -> None:
+    logger.warning(
+        "%s was abandoned: its cleanup took longer than %g seconds after it was cancelled.",
+        name_of(scope),
+        seconds,
+    )
+
+
+async def _run_limited(
+    work: Callable[[], Awaitable[T]],
+    terms: Terms,
+    client: Incoming | SocketIncoming | None,
+    policy: Policy,
+    scope: Scope,
+) -> T:
+    """As ``cancel_with_client``, and cancel it at the deadline too.
+
+    Raises:
+        ClientDisconnect: it was cancelled because the client left.
+        HandlerTimeout: it was cancelled at the deadline.
+    """
+    seconds = CANCEL_GRACE if policy.cancel_grace is None else policy.cancel_grace
+    deadline = terms.deadline
+    limit = None if deadline is None else anyio.CancelScope(deadline=deadline)
+    grace: Grace | None = None
+    with limit or nullcontext(), interruptible() as stretch:
+        if client is not None:
+            client.add_stretch(stretch)
+            if client.disconnected:
+                stretch.interrupt()
+        try:
+            with Grace(stretch, seconds) as grace:
+                result = await grace.run(work())
+            if limit is not None and limit.cancel_called:
+                terms.deadline = anyio.current_time() + seconds
+            return result
+        finally:
+            if client is not None:
+                client.remove_stretch(stretch)
+            if grace is not None and grace.exceeded:
+                _warn_abandoned(scope, seconds)
+    if limit is not None and limit.cancelled_caught:
+        raise terms.time_out("its handler did not answer in time.")
     raise ClientDisconnect("before there was a response")
 
 
+# -- requests --------------------------------------------------------------------------------------
+
+
+async def govern(handler: Handler, request: Any) -> Any:
+    """Run the handler of an endpoint under the policy of its scope.
+
+    Raises:
+        ClientDisconnect: the policy is "cancel", and the client has left.
+        HandlerTimeout: it took longer than the policy's ``timeout``.
+        BaseException: what the handler raised, and what cancelled the request.
+    """
+    scope = request.scope
+    policy: Policy = scope[POLICY]
+    if policy.on_disconnect == "cancel" and policy.timeout is None:
+        answer = await _cancel(handler, request, policy)
+    else:
+        answer = await _on_terms(handler, request, policy)
+    if callable(answer) and not isinstance(answer, (Answer, Foreign)):
+        return Foreign(answer, scope)  # what it does is under the policy too
+    return answer
+
+
+async def _cancel(handler: Handler, request: Any, policy: Policy) -> Any:
+    if running_loop() is None:
+        work = partial(handler, request)
+        return await cancel_with_client(work, request._exchange.incoming, policy, request.scope)
+    # A handler that answers without waiting cannot be cancelled, and pays for none of it.
+    steps: Any = handler(request).__await__()
+    try:
+        trap = next(steps)
+    except StopIteration as done:
+        return done.value
+    seconds = CANCEL_GRACE if policy.cancel_grace is None else policy.cancel_grace
+    try:
+        return await leashed_from(steps, trap, seconds, request._exchange.incoming)
+    except Interrupted as interrupted:
+        raise _left(interrupted, request.scope, seconds) from None
+
+
+async def _on_terms(handler: Handler, request: Any, policy: Policy) -> Any:
+    scope = request.scope
+    exchange: Exchange = request._exchange
+    terms = exchange.terms = Terms()
+    if policy.timeout is not None:
+        terms.deadline = anyio.current_time() + policy.timeout
+    work = limited(partial(handler, request), terms, lambda: exchange.incoming, scope)
+    if policy.on_disconnect == "finish":
+        terms.supervisor = supervisor_of(scope)
+        return await _finish(work, terms, exchange, scope)
+    return await work()
+
+
 async def _finish(
-    work: Callable[[], Awaitable[Any]], terms: Terms, exchange: Exchange, scope: Scope
+    work: Callable[[], Awaitable[Any]],
+    terms: Terms,
+    exchange: Exchange,
+    scope: Scope,
+    *,
+    sends: bool = False,
 ) -> Any:
-    """Run ``work`` to its end, whatever becomes of the request (rule 3)."""
+    """Run ``work`` to its end, whatever becomes of the request (rule 3).
+
+    Args:
+        sends: whether it sends its answer itself, and gives none.
+    """
     answers: list[Any] = []
     ended = False
 
@@ -163,10 +255,16 @@ async def _finish(
         nonlocal ended
         try:
             answers.append(await work())
-            if terms.heirs:
+            if terms.heirs and not sends:
                 await _conclude_alone(answers[0], exchange, scope)
         finally:
             ended = True
+            await inherit(terms, exchange)
+
+    async def conclude() -> None:
+        try:
+            await _conclude_alone(answers[0], exchange, scope)
+        finally:
             await inherit(terms, exchange)
 
     assert isinstance(terms.supervisor, Supervisor)
@@ -177,30 +275,21 @@ async def _finish(
             terms.heirs += 1
             await say_unavailable(exchange)
             exchange.incoming.lost()
-        elif answers:
+        elif answers and not sends:
             # The answer came with the cancellation: it is not lost, nor is what it leaves to do.
-            terms.heirs += 1
-            exchange.incoming.lost()
-            terms.supervisor.start_soon(_inherit_answer, answers[0], terms, exchange, scope)
+            hand_over(terms, exchange)
+            terms.supervisor.start_soon(conclude, name=name_of(scope))
         raise
     return answers[0]
 
 
-async def _inherit_answer(answer: Any, terms: Terms, exchange: Exchange, scope: Scope) -> None:
-    try:
-        await _conclude_alone(answer, exchange, scope)
-    finally:
-        await inherit(terms, exchange)
-
-
 async def _conclude_alone(answer: Any, exchange: Exchange, scope: Scope) -> None:
     """What an answer that nobody waits for still does: its body, its background work."""
-    if isinstance(answer, Answer):
-        alone = Exchange({**scope, KEY: None}, exchange._receive, exchange._send)
-        alone.join(exchange.incoming)
-        alone.terms = exchange.terms
-        alone._lost = True  # the client may be there yet, and getting a 503
-        await respond(alone, answer, scope)
+    alone = Exchange({**scope, KEY: None}, exchange._receive, exchange._send)
+    alone.join(exchange.incoming)
+    alone.terms = exchange.terms
+    alone._lost = True  # the client may be there yet, and getting a 503
+    await respond(alone, answer, scope)
 
 
 async def govern_app(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -215,37 +304,33 @@ async def govern_app(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -
     held: Any = receive.exchange if isinstance(receive, Receiver) else scope[KEY]
     exchange: Exchange = held._exchange
     terms = exchange.terms = exchange.terms or Terms()  # a handler that gave the app has some
-    work: Callable[[], Awaitable[None]] = partial(app, scope, receive, send)
-    if policy.timeout is not None:
+    terms.timed_out = False
+    if policy.timeout is not None and terms.deadline is None:
         terms.deadline = anyio.current_time() + policy.timeout
-        work = partial(in_time, work, terms)
-    if policy.on_disconnect == "cancel":
-        try:
-            await cancel_with_client(work, exchange.incoming, policy, scope)
-        except ClientDisconnect:
-            if not exchange.disconnected:
-                raise
-    elif policy.on_disconnect == "finish":
+    work = limited(partial(app, scope, receive, send), terms, lambda: exchange.incoming, scope)
+    if policy.on_disconnect == "finish":
         terms.supervisor = supervisor_of(scope)
-        await _finish(work, terms, exchange, scope)
-    else:
+        await _finish(work, terms, exchange, scope, sends=True)
+        return
+    try:
         await work()
+    except ClientDisconnect:
+        if policy.on_disconnect != "cancel" or not exchange.disconnected:
+            raise
 
 
-async def close_in_time(
-    handler: Callable[[WebSocket], Awaitable[None]], seconds: float, websocket: WebSocket
-) -> None:
-    """Run the handler of a WebSocket for so long at most; then close the socket with 1001."""
-    with anyio.move_on_after(seconds) as limit:
-        await handler(websocket)
-    if limit.cancelled_caught:
-        await websocket._exchange.close_if_open(1001)
+# -- sockets ---------------------------------------------------------------------------------------
 
 
 async def govern_socket(
-    handler: Callable[[WebSocket], Awaitable[None]], websocket: WebSocket
+    handler: Callable[[WebSocket], Awaitable[None]],
+    websocket: WebSocket,
+    seconds: float | None = None,
 ) -> None:
     """Run the handler of a WebSocket under the policy of its scope.
+
+    Args:
+        seconds: how long it may take; then the socket is closed with 1001.
 
     Raises:
         WebSocketDisconnect: the policy is "cancel", and the client has left.
@@ -253,21 +338,31 @@ async def govern_socket(
     """
     policy: Policy = websocket.scope[POLICY]
     exchange = websocket._exchange
-    if policy.on_disconnect == "cancel":
-        try:
-            await cancel_with_client(partial(handler, websocket), exchange, policy, websocket.scope)
-        except ClientDisconnect as exc:
-            if isinstance(exc, WebSocketDisconnect) or not exchange.disconnected:
-                raise
-            gone = exchange.disconnect
-            raise WebSocketDisconnect(gone["code"], gone["reason"]) from None
-    elif policy.on_disconnect == "finish":
-        work = partial(handler, websocket)
-        try:
-            await supervisor_of(websocket.scope).finish(work, name_of(websocket.scope))
-        except cancelled_type():
-            await exchange.leave_cut()
-            exchange.lost()
+    terms = Terms()
+    if seconds is not None:
+        terms.deadline = anyio.current_time() + seconds
+    work = limited(partial(handler, websocket), terms, lambda: exchange, websocket.scope)
+    try:
+        if policy.on_disconnect == "finish":
+            await _finish_socket(work, websocket)
+        else:
+            await work()
+    except HandlerTimeout:
+        if not terms.timed_out:
             raise
-    else:
-        await handler(websocket)
+        exchange.timed_out = True
+        await exchange.close_if_open(1001)
+    except ClientDisconnect as exc:
+        if isinstance(exc, WebSocketDisconnect) or not exchange.disconnected:
+            raise
+        gone = exchange.disconnect
+        raise WebSocketDisconnect(gone["code"], gone["reason"]) from None
+
+
+async def _finish_socket(work: Callable[[], Awaitable[None]], websocket: WebSocket) -> None:
+    try:
+        await supervisor_of(websocket.scope).finish(work, name_of(websocket.scope))
+    except cancelled_type():
+        await websocket._exchange.leave_cut()
+        websocket._exchange.lost()
+        raise

@@ -64,7 +64,7 @@ def ending_of(exchange: Exchange | None, witness: Witness, error: BaseException 
         exchange: None if nobody needed one.
         error: what came out of the app.
     """
-    if error is not None and isinstance(error, cancelled_type()):
+    if isinstance(error, cancelled_type()):
         return Ending.CANCELLED
     if exchange is None:
         return Ending.COMPLETED if error is None else Ending.FAILED
@@ -86,13 +86,16 @@ def ending_of(exchange: Exchange | None, witness: Witness, error: BaseException 
 
 def socket_ending_of(exchange: SocketExchange, error: BaseException | None) -> Ending:
     """How a WebSocket ended. A closing by either side is its completion; only a loss is none."""
+    if isinstance(error, cancelled_type()):
+        return Ending.CANCELLED
     if exchange.cut or (exchange.shutting_down and exchange.disconnect["code"] == 1012):
         return Ending.SHUT_DOWN
+    if exchange.timed_out:
+        return Ending.TIMED_OUT
     if error is not None:
-        return Ending.CANCELLED if isinstance(error, cancelled_type()) else Ending.FAILED
+        return Ending.FAILED
     if exchange.disconnected and not exchange.closed and exchange.disconnect["code"] in LOSSES:
-        accepted = exchange.connect_taken
-        return Ending.LEFT_IN_RESPONSE if accepted else Ending.LEFT_BEFORE_RESPONSE
+        return Ending.LEFT_IN_RESPONSE if exchange.accepted else Ending.LEFT_BEFORE_RESPONSE
     return Ending.COMPLETED
 
 

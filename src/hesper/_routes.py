@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from functools import partial
 from typing import Any, Literal
 
 from hesper._base_route import BaseRoute, Match, NoMatchFound
@@ -19,7 +18,7 @@ from hesper._endpoints import (
     refuse,
     socket_handler,
 )
-from hesper._governing import POLICY, close_in_time, govern
+from hesper._governing import POLICY, govern
 from hesper._paths import Pattern, compile_path, replace_params
 from hesper._stack import Face, Stack, governed, stack_of, with_policy
 from hesper._utils import get_route_path
@@ -235,10 +234,9 @@ class WebSocketRoute(PathRoute, ours=True):
         self._named = name is not None
         self.name = get_name(endpoint) if name is None else name
         policy = policy_of(on_disconnect, cancel_grace, timeout)
-        handler = socket_handler(endpoint)
-        if policy is not None and policy.timeout is not None:
-            handler = partial(close_in_time, handler, policy.timeout)
-        stack = governed(Stack(not_a_request, handler, no_lifespan))
+        stack = governed(
+            Stack(not_a_request, socket_handler(endpoint), no_lifespan), policy and policy.timeout
+        )
         self.app = Face(
             with_policy(policy, build(limits(max_concurrency, None, middleware), stack))
         )

@@ -20,12 +20,13 @@ from typing import Any, NamedTuple
 import anyio
 
 from hesper._asgi.bridge import Bridge, BridgeBody
+from hesper._asgi.exchange import KEY
 from hesper._asgi.foreign import caused_by_leaving
 from hesper._asgi.http import Handler, OnError, conduct, drive_on
 from hesper._asgi.responding import check_answer
 from hesper._asgi.websocket import SocketExchange, conduct_socket
 from hesper._concurrency import cancelled_type, deliver_again
-from hesper._governing import POLICY, govern, govern_app, govern_socket, set_policy
+from hesper._governing import POLICY, Foreign, govern, govern_socket, set_policy
 from hesper._response import Response
 from hesper.exceptions import ClientDisconnect
 from hesper.middleware.exceptions import ExceptionHandlers
@@ -49,25 +50,6 @@ class Stack(NamedTuple):
     websocket: SocketHandler
     other: ASGIApp
     """For every other scope: the lifespan, and what comes to be."""
-
-
-class Foreign:
-    """A foreign ASGI app as the answer to one request: the app, and the scope to give it."""
-
-    __slots__ = ("app", "scope")
-
-    def __init__(self, app: ASGIApp, scope: Scope) -> None:
-        self.app = app
-        self.scope = scope
-
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        if POLICY in self.scope:
-            await govern_app(self.app, self.scope, receive, send)
-        else:
-            await self.app(self.scope, receive, send)
-
-    def __repr__(self) -> str:
-        return repr(self.app)
 
 
 class Face:
@@ -95,6 +77,13 @@ async def serve(
             inside an app do, and without an app those for ``HTTPException``.
     """
     kind = scope["type"]
+    if kind != "lifespan" and KEY not in scope:
+        inside = getattr(stack.other, "_serve_within", None)
+        if inside is not None and folds(
+            stack.other
+        ):  # an app that is wrapped in middleware: it minds its requests
+            await inside(stack, scope, receive, send, on_error or answer_error)
+            return
     if kind == "http":
         request = open_request(scope, receive, send)
         work = conduct(stack.http, request, request, scope, on_error or answer_error)
@@ -109,8 +98,12 @@ async def serve(
         await stack.other(scope, receive, send)
 
 
-def stack_of(app: Any) -> Stack:
-    """The stack of anything that can be called as an ASGI app."""
+def stack_of(app: Any, *, governs: bool = True) -> Stack:
+    """The stack of anything that can be called as an ASGI app.
+
+    Args:
+        governs: whether a foreign app's WebSockets ask for a policy; not if what is around does.
+    """
     if folds(app):
         stack: Stack = app._fold()
         return stack
@@ -122,7 +115,9 @@ def stack_of(app: Any) -> Stack:
         exchange: SocketExchange = websocket._exchange
         await app(websocket.scope, exchange.receive, exchange.send)
 
-    return Stack(http, websocket, app)
+    if not governs:
+        return Stack(http, websocket, app)
+    return Stack(http, governed(Stack(http, websocket, app)).websocket, app)
 
 
 def folds(app: Any) -> bool:
@@ -162,8 +157,12 @@ def wrap(dispatch: DispatchFunction, inner: Stack) -> Stack:
     return Stack(http, inner.websocket, inner.other)
 
 
-def governed(stack: Stack) -> Stack:
-    """An endpoint's stack, which asks its scope for a policy."""
+def governed(stack: Stack, socket_timeout: float | None = None) -> Stack:
+    """An endpoint's stack, which asks its scope for a policy.
+
+    Args:
+        socket_timeout: seconds that a WebSocket may be open.
+    """
 
     def http(request: Request) -> Awaitable[Any]:
         if POLICY in request.scope:
@@ -172,7 +171,7 @@ def governed(stack: Stack) -> Stack:
 
     def websocket(websocket: WebSocket) -> Awaitable[None]:
         if POLICY in websocket.scope:
-            return govern_socket(stack.websocket, websocket)
+            return govern_socket(stack.websocket, websocket, socket_timeout)
         return stack.websocket(websocket)
 
     return Stack(http, websocket, stack.other)

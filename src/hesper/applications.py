@@ -15,13 +15,22 @@ import anyio
 
 from hesper._asgi.foreign import caused_by_leaving
 from hesper._asgi.http import Handler, OnError, conduct
-from hesper._asgi.lifespan import OwnLifespan, as_context
+from hesper._asgi.lifespan import OwnLifespan, as_context, working_apps
 from hesper._asgi.websocket import conduct_socket
 from hesper._asgi.workload import Workload
 from hesper._build import build, check_middleware
 from hesper._concurrency import running_loop
 from hesper._observing import Witness, ending_of, observe, socket_ending_of
-from hesper._stack import Face, Stack, descend, descend_socket, stack_of, with_policy
+from hesper._stack import (
+    Face,
+    SocketHandler,
+    Stack,
+    answer_socket_error,
+    descend,
+    descend_socket,
+    stack_of,
+    with_policy,
+)
 from hesper.datastructures import State, URLPath
 from hesper.endings import RequestEnded
 from hesper.exceptions import ClientDisconnect, UsageError
@@ -171,22 +180,17 @@ class Hesper:
         Args:
             grace: seconds; ``shutdown_grace`` if None.
         """
-        for app in self._mounted():
-            app.begin_shutdown(grace)
-        self._workload.begin(self.shutdown_grace if grace is None else grace)
-
-    def _mounted(self) -> list[Hesper]:
-        found = (getattr(route, "_base_app", None) for route in self.routes)
-        return [app for app in found if isinstance(app, Hesper)]
+        for app in working_apps(self._own_lifespan()):
+            app._workload.begin(app.shutdown_grace if grace is None else grace)
 
     def _begin_work(self) -> None:
         self._workload.reopen()
         self.supervisor.open()
 
-    async def _end_work(self) -> None:
-        ending = anyio.current_time() + self.shutdown_grace
+    async def _end_work(self, grace: float) -> None:
+        ending = anyio.current_time() + grace
         try:
-            await self._workload.end(self.shutdown_grace)
+            await self._workload.end(grace)
         finally:
             await self.supervisor.close(max(0.0, ending - anyio.current_time()))
 
@@ -249,7 +253,7 @@ class Hesper:
         kind = scope["type"]
         if kind == "http":
             if self._on_ending:
-                await self._observed(http, scope, receive, Witness(send))
+                await self._observed(http, scope, receive, send, self._answers_errors)
                 return
             request = open_request(scope, receive, send)
             work = conduct(http, request, request, scope, self._answers_errors)
@@ -262,15 +266,33 @@ class Hesper:
                 await self._workload.carry(steps, trap, request)
                 break
         elif kind == "websocket":
-            await self._serve_socket(scope, receive, send)
+            handler = self._freeze().websocket
+            await self._serve_socket(handler, scope, receive, send, self._on_socket_error)
         else:
             await self._freeze().other(scope, receive, send)
 
-    async def _observed(
-        self, http: Handler, scope: Scope, receive: Receive, witness: Witness
+    async def _serve_within(
+        self, stack: Stack, scope: Scope, receive: Receive, send: Send, on_error: OnError
     ) -> None:
+        """Serve a stack that this app is the inside of: middleware around it."""
+        if scope["type"] == "http":
+            if self._on_ending:
+                await self._observed(stack.http, scope, receive, send, on_error)
+                return
+            request = open_request(scope, receive, send)
+            work = conduct(stack.http, request, request, scope, on_error)
+            await self._workload.carry_whole(work, request)
+        elif scope["type"] == "websocket":
+            await self._serve_socket(stack.websocket, scope, receive, send, answer_socket_error)
+        else:
+            await stack.other(scope, receive, send)
+
+    async def _observed(
+        self, http: Handler, scope: Scope, receive: Receive, send: Send, on_error: OnError
+    ) -> None:
+        witness = Witness(send)
         request = open_request(scope, receive, witness)
-        work = conduct(http, request, request, scope, self._answers_errors)
+        work = conduct(http, request, request, scope, on_error)
         await observe(
             self._on_ending,
             scope,
@@ -279,13 +301,19 @@ class Hesper:
             lambda error: ending_of(request._shared, witness, error),
         )
 
-    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_socket(
+        self,
+        handler: SocketHandler,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        on_error: Callable[[WebSocket, Exception], Awaitable[bool]],
+    ) -> None:
         witness = Witness(send) if self._on_ending else None
         websocket = WebSocket(scope, receive, witness or send)
         exchange = websocket._exchange
         work = self._workload.carry_socket(
-            conduct_socket(self._freeze().websocket, websocket, exchange, self._on_socket_error),
-            exchange,
+            conduct_socket(handler, websocket, exchange, on_error), exchange
         )
         if witness is None:
             await work

@@ -49,7 +49,8 @@ class PlainTextResponse(Response):
     media_type = "text/plain"
 
 
-_encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+"""A value as the text of JSON (RFC 8259)."""
 
 
 class JSONResponse(Response):
@@ -63,7 +64,7 @@ class JSONResponse(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return _encode_json(content).encode("utf-8")
+        return encode_json(content).encode("utf-8")
 
 
 class RedirectResponse(Response):

@@ -13,7 +13,7 @@ from hesper._asgi.lifespan import Child, OwnLifespan, as_context, serve_lifespan
 from hesper._base_route import BaseRoute, Match, NoMatchFound
 from hesper._build import build, check_middleware
 from hesper._endpoints import get_name, refuse, request_response, websocket_session
-from hesper._governing import POLICY
+from hesper._governing import POLICY, Foreign
 from hesper._mounts import Host, Mount
 from hesper._paths import Matches, PathTable, Read, compile_path, replace_params
 from hesper._paths.templates import PARAM_FORMAT_REGEX, PARAM_REGEX
@@ -24,7 +24,7 @@ from hesper._routes import (
     WebSocketRoute,
     method_not_allowed,
 )
-from hesper._stack import Foreign, Stack, serve, with_handlers, with_policy
+from hesper._stack import Stack, serve, with_handlers, with_policy
 from hesper._utils import get_route_path
 from hesper.datastructures import URL, URLPath
 from hesper.exceptions import HTTPException, UsageError

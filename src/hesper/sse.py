@@ -13,25 +13,29 @@ The rules:
 
 from __future__ import annotations
 
-import json
+import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import anyio
 
-from hesper._asgi.bodies import Body, stream
+from hesper._asgi.bodies import Body, close_part, stream
 from hesper._asgi.exchange import Exchange
-from hesper._asgi.states import STARTED
-from hesper._concurrency import spawn
+from hesper._asgi.incoming import Incoming
+from hesper._concurrency import Event, Interruptible, new_event, spawn
 from hesper._events import EventParser, ServerSentEvent
 from hesper.concurrency import iterate_in_threadpool
-from hesper.exceptions import ClientDisconnect, UsageError
-from hesper.responses import StreamingResponse
+from hesper.exceptions import UsageError
+from hesper.responses import StreamingResponse, encode_json
 from hesper.types import Message
 
 __all__ = ["EventParser", "EventSourceResponse", "ServerSentEvent"]
 
-PING = ServerSentEvent(comment="ping").encode()
+PING: Message = {
+    "type": "http.response.body",
+    "body": ServerSentEvent(comment="ping").encode(),
+    "more_body": True,
+}
 
 SHUTDOWN = ServerSentEvent(data="", event="shutdown")
 """The last event of a stream that a shutdown ends."""
@@ -41,8 +45,8 @@ class EventSourceResponse(StreamingResponse):
     """A response of server-sent events.
 
     Args:
-        content: async or sync iterable of events: ``ServerSentEvent``, str (its data), or anything
-            else as JSON.
+        content: async or sync iterable of events: ``ServerSentEvent``, str (its data), bytes, which
+            are sent as they are, or anything else as JSON.
         ping: seconds of silence after which a comment is sent; None for none.
         last_event: what ends the stream when the app shuts down; None to end it without a word.
 
@@ -86,39 +90,34 @@ class EventSourceResponse(StreamingResponse):
 class _EventBody(Body):
     """The body of an event stream, which pings."""
 
-    __slots__ = ("_events", "_farewell", "_ours", "_ping", "_sends")
+    __slots__ = ("_events", "_farewell", "_ping")
 
     def __init__(self, content: AsyncIterable[Any], ping: float | None, farewell: bytes) -> None:
-        super().__init__(content, "utf-8")
-        self._events = content
+        self._events = _Events(content)
+        super().__init__(self._events, "utf-8")
+        self._parts = (self._events, content)
         self._ping = ping
         self._farewell = farewell
-        self._sends = 0
-        self._ours = False
-        """Whether it is sent as it is; else a middleware has made other bytes of it (rule 4)."""
 
     @property
-    def content(self) -> AsyncIterable[Any]:
-        """The events as bytes, for a middleware that looks at them or wraps them."""
-        if self._parts[0] is self._events:
-            return _AsBytes(self, self.start())
-        return super().content
+    def _ours(self) -> bool:
+        """Whether it is sent as it is; else a middleware has made other bytes of it (rule 4)."""
+        return self._parts[0] is self._events
+
+    @property
+    def is_generator(self) -> bool:
+        return super().is_generator or inspect.isasyncgen(self._parts[-1])
 
     @property
     def farewell(self) -> bytes | None:
-        return self._farewell if self._ours else None
+        # Not behind a ping that is stuck: nobody would get it.
+        return self._farewell if self._ours and self._events.ping is None else None
 
-    def encode(self, chunk: Any) -> bytes:
-        self._sends += 1
-        if isinstance(chunk, bytes):  # of a middleware
-            return chunk
-        if isinstance(chunk, ServerSentEvent):
-            return chunk.encode()
-        data = chunk if isinstance(chunk, str) else json.dumps(chunk, ensure_ascii=False)
-        return ServerSentEvent(data=data).encode()
+    def opened(self, incoming: Incoming, stretch: Interruptible) -> None:
+        if self._ours:
+            self._events.idle = incoming, stretch
 
     async def send(self, exchange: Exchange, start: Message) -> None:
-        self._ours = self._parts[0] is self._events
         if self._ping is None or not self._ours:
             await stream(exchange, self, start)
             return
@@ -128,31 +127,80 @@ class _EventBody(Body):
         finally:
             pinger.cancel()
             await pinger.join()
+            self._events.failure = None
 
     async def _keep_awake(self, exchange: Exchange, seconds: float) -> None:
-        while True:
-            sends = self._sends
-            await anyio.sleep(seconds)
-            if self._sends == sends and exchange.state is STARTED:
-                try:
-                    await exchange.send(
-                        {"type": "http.response.body", "body": PING, "more_body": True}
-                    )
-                except ClientDisconnect:
-                    return
+        events = self._events
+        while events.failure is None:
+            silence = anyio.current_time() - events.since if events.waits else 0.0
+            if silence < 0.99 * seconds:  # a clock may be a little early
+                await anyio.sleep(seconds - silence)
+                continue
+            events.ping = new_event()
+            try:
+                await exchange.send({**PING})
+            except Exception as exc:
+                events.failure = exc  # also that the client left: who sends the events is to know
+            finally:
+                events.ping.set()
+                events.ping = None
+                events.since = anyio.current_time()
 
 
-class _AsBytes:
-    """Events as bytes. No generator: whoever breaks off need not close it."""
+_END = object()
 
-    __slots__ = ("_body", "_iterator")
 
-    def __init__(self, body: _EventBody, iterator: AsyncIterator[Any]) -> None:
-        self._body = body
-        self._iterator = iterator
+class _Events:
+    """Events as bytes, one by one. No generator: whoever breaks off need not close it."""
+
+    def __init__(self, content: AsyncIterable[Any]) -> None:
+        self._content = content
+        self._iterator: AsyncIterator[Any] | None = None
+        self.idle: tuple[Incoming, Interruptible] | None = None
+        """What a shutdown interrupts while there is nothing to send."""
+        self.waits = False
+        """Whether there is nothing to send."""
+        self.since = 0.0
+        """Since when, in the loop's time; a ping counts as something."""
+        self.ping: Event | None = None
+        """A ping that is being sent: of two sends at a time some servers make one error."""
+        self.failure: Exception | None = None
+        """What became of a ping."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        return self._body.encode(await anext(self._iterator))
+        if self._iterator is None:
+            self._iterator = aiter(self._content)
+        event = await self._wait(self._iterator)
+        if self.ping is not None:
+            await self.ping.wait()
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback holds this frame
+        if event is _END:
+            raise StopAsyncIteration
+        if isinstance(event, (bytes, ServerSentEvent)):
+            return event if isinstance(event, bytes) else event.encode()
+        return ServerSentEvent(event if isinstance(event, str) else encode_json(event)).encode()
+
+    async def _wait(self, iterator: AsyncIterator[Any]) -> Any:
+        self.since = anyio.current_time()
+        self.waits = True
+        if self.idle is not None:
+            incoming, stretch = self.idle
+            incoming.add_idle(stretch)
+        try:
+            return await anext(iterator, _END)
+        finally:
+            self.waits = False
+            if self.idle is not None:
+                incoming.remove_idle(stretch)
+
+    async def aclose(self) -> None:
+        if self._iterator is not None:
+            await close_part(self._iterator)

@@ -218,7 +218,7 @@ async def test_cancel_cleanup_that_is_too_slow_is_abandoned_with_a_warning(
     assert 1.9 < result.duration < 3
     assert [record.getMessage() for record in caplog.records] == [
         "GET '/' (work_endpoint.<locals>.endpoint) was abandoned: its cleanup took longer than 2 "
-        "seconds after its client had left."
+        "seconds after it was cancelled."
     ]
     assert_quiet(result)
 

@@ -86,7 +86,7 @@ BETTER = {
     "templating.Jinja2Templates": "async environments are rendered without blocking",
     "testclient.TestClient": (
         "streams while the app produces; can leave; WebSocket receives may time out; "
-        "`AsyncTestClient` beside it"
+        "`AsyncTestClient` beside it, without an extra"
     ),
     "types.ExceptionHandler": "may be annotated with its own exception class",
     "types.HTTPExceptionHandler": "may be annotated with its own exception class",

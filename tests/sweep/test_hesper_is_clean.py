@@ -10,9 +10,13 @@ import pytest
 from examples import (
     around_fastapi,
     errors,
+    events,
     hello,
+    limits,
     middleware,
     mounts,
+    observing,
+    payments,
     streaming,
     upload,
     websocket_echo,
@@ -60,6 +64,7 @@ MULTIPART = {"content-type": "multipart/form-data; boundary=mark"}
 STARTING = [dialect for dialect in USUAL_DIALECTS if dialect.lifespan]
 """For applications that cannot do without a lifespan: daphne has none."""
 
+# `llm_proxy` needs a model, and is swept in tests/examples/test_llm_proxy.py.
 EXAMPLES: dict[str, Callable[[], SweptRequest]] = {
     "hello": lambda: Sweep(hello.app).get("/squares/7"),
     "middleware": lambda: Sweep(middleware.app).get("/slow/1"),
@@ -71,6 +76,14 @@ EXAMPLES: dict[str, Callable[[], SweptRequest]] = {
     "upload, a digest": lambda: Sweep(upload.app).post("/digest", body=[b"a", 1, b"b"]),
     "websocket_echo": lambda: Sweep(websocket_echo.app).websocket("/echo", messages=["a", "b"]),
     "around_fastapi": lambda: Sweep(around_fastapi.app).get("/slow/1"),
+    "events": lambda: Sweep(events.app, limit=3).get("/news"),
+    "events, a listener": lambda: Sweep(events.app, limit=3).get("/game"),
+    "limits": lambda: Sweep(limits.app).get("/search?seconds=1"),
+    "limits, a stream": lambda: Sweep(limits.app).get("/reports/export?rows=2"),
+    "observing": lambda: Sweep(observing.app).get("/slow"),
+    "payments": lambda: Sweep(payments.payments(":memory:"), dialects=STARTING).post(
+        "/payments", json={"id": "tea", "cents": 450}
+    ),
     "board": lambda: Sweep(board.app, dialects=STARTING).get("/"),
     "board, a login": lambda: Sweep(board.app, dialects=STARTING).post(
         "/login", form={"name": "Ada"}

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-import httpx2
 import pytest
 import starlette.applications
 import starlette.background
@@ -23,7 +22,7 @@ from hesper.exceptions import ClientDisconnect, HesperDeprecationWarning, UsageE
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from hesper.routing import Route
-from hesper.testclient import AsyncTestClient, TestResponse
+from hesper.testclient import AsyncTestClient, AsyncTestResponse, RemoteProtocolError
 from hesper.types import Message, Receive, Scope, Send
 from tests.conftest import on_asyncio
 
@@ -93,7 +92,7 @@ async def test_a_request_is_answered() -> None:
 
     client = AsyncTestClient(app_of(answer), headers={"x-b": "1"}, cookies={"c": "1"})
     response = await client.post("/", json={"a": 1})
-    assert isinstance(response, TestResponse)
+    assert isinstance(response, AsyncTestResponse)
     assert (response.text, response.headers["x-a"]) == ('{"a":1}', "POST")
     assert client.cookies["seen"] == "1"
     assert (await client.post("/", files={"a": b"content"})).text.count("content") == 1
@@ -186,7 +185,7 @@ async def test_half_a_body_is_never_given_as_a_whole_one() -> None:
         await send(dict(START))
         await send(dict(PART))
 
-    with pytest.raises(httpx2.RemoteProtocolError):
+    with pytest.raises(RemoteProtocolError, match="ended within its response"):
         await AsyncTestClient(app, raise_server_exceptions=False).get("/")
 
 
@@ -346,7 +345,7 @@ async def test_disconnect_leaves_at_once_and_the_block_waits() -> None:
         await told.wait()
         assert not done.is_set()
         go_on.set()
-        with pytest.raises(httpx2.StreamClosed):
+        with pytest.raises(UsageError, match="The client has left"):
             await response.aread()
     assert done.is_set()
 
@@ -423,15 +422,10 @@ async def test_an_async_iterator_without_aclose_will_do() -> None:
                 raise StopAsyncIteration
             return self.parts.pop(0)
 
-    class Content(httpx2.AsyncByteStream):
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            return Parts()
-
     async def answer(request: Request) -> Response:
         return PlainTextResponse(await request.body())
 
-    request = httpx2.Request("POST", "http://testserver/", stream=Content())
-    assert (await AsyncTestClient(app_of(answer)).send(request)).text == "ab"
+    assert (await AsyncTestClient(app_of(answer)).post("/", content=Parts())).text == "ab"
 
 
 # -- leaving --------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ import pytest
 
 from hesper._asgi.bridge import Bridge
 from hesper._build import build, check_middleware
-from hesper._stack import BridgedResponse, Face, Foreign, Stack, answer_failure, folds, stack_of
+from hesper._governing import Foreign
+from hesper._stack import BridgedResponse, Face, Stack, answer_failure, folds, stack_of
 from hesper.applications import Hesper
 from hesper.exceptions import HTTPException, UsageError, WebSocketException
 from hesper.middleware import Middleware

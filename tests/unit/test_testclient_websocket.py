@@ -17,10 +17,11 @@ from fastapi import WebSocket as FastAPIWebSocket
 
 from hesper.applications import Hesper
 from hesper.exceptions import HTTPException, UsageError
-from hesper.responses import JSONResponse
+from hesper.responses import JSONResponse, PlainTextResponse
 from hesper.routing import WebSocketRoute
 from hesper.testclient import (
     AsyncTestClient,
+    AsyncWebSocketDenialResponse,
     AsyncWebSocketTestSession,
     TestClient,
     WebSocketDenialResponse,
@@ -602,3 +603,16 @@ async def test_what_the_application_raises_comes_out_of_an_async_session() -> No
     with pytest.raises(ValueError, match="boom"):
         async with AsyncTestClient(app_of(fail)).websocket_connect("/"):
             pass
+
+
+async def test_an_async_handshake_can_be_refused_with_a_response() -> None:
+    async def deny(websocket: WebSocket) -> None:
+        await websocket.send_denial_response(PlainTextResponse("not you", 401, {"x-a": "1"}))
+
+    with pytest.raises(AsyncWebSocketDenialResponse) as caught:
+        async with AsyncTestClient(app_of(deny)).websocket_connect("/"):
+            raise AssertionError("it is not open")
+    denial = caught.value
+    assert isinstance(denial, WebSocketDisconnect)
+    assert (denial.status_code, denial.headers["x-a"], denial.text) == (401, "1", "not you")
+    assert str(denial) == "<AsyncWebSocketDenialResponse [401 Unauthorized]>"

@@ -21,8 +21,9 @@ from typing import Any
 import anyio
 
 from hesper._asgi.exchange import Exchange, Sending
+from hesper._asgi.incoming import Incoming
 from hesper._asgi.states import STARTED, TRAILERS
-from hesper._concurrency import Grace, cancelled_type, checkpoint, interruptible
+from hesper._concurrency import Grace, Interruptible, cancelled_type, checkpoint, interruptible
 from hesper.exceptions import ClientDisconnect, UsageError
 from hesper.types import Message
 
@@ -50,6 +51,9 @@ class Body:
     def farewell(self) -> bytes | None:
         """What ends the body when the app shuts down, so that it is whole; None to let it be."""
         return None
+
+    def opened(self, incoming: Incoming, stretch: Interruptible) -> None:
+        """It is about to be iterated, inside of ``stretch``."""
 
     @property
     def content(self) -> AsyncIterable[Any]:
@@ -113,7 +117,7 @@ class Body:
         cancelled: BaseException | None = None
         for part in self._parts:
             try:
-                await _close(part)
+                await close_part(part)
             except Exception as exc:
                 if failure is None:
                     failure = exc
@@ -130,7 +134,8 @@ class Body:
             failure = cancelled = None  # their tracebacks hold this frame
 
 
-async def _close(part: object) -> None:
+async def close_part(part: object) -> None:
+    """Close an iterable, if it can be closed."""
     close = getattr(part, "aclose", None) or getattr(part, "close", None)
     if close is None:
         return
@@ -158,8 +163,7 @@ async def stream(exchange: Exchange, body: Body, start: Message) -> None:
     with interruptible() as stretch:
         if not exchange.finishing:
             incoming.add_stretch(stretch)
-        if body.farewell is not None:
-            incoming.add_idle(stretch)
+        body.opened(incoming, stretch)
         grace = Grace(stretch, GRACE)
         try:
             with grace:
@@ -184,7 +188,6 @@ async def stream(exchange: Exchange, body: Body, start: Message) -> None:
                 raise failure
         finally:
             incoming.remove_stretch(stretch)
-            incoming.remove_idle(stretch)
             failure = None  # the frame and its traceback would keep each other alive
             if grace.exceeded:
                 logger.warning(
@@ -220,13 +223,13 @@ async def _iterate(exchange: Exchange, body: Body, grace: Grace) -> None:
     iterator = body.start()
     send = exchange._send
     bytes_pass = type(body).encode is Body.encode
-    # Under a supervisor nothing drives the task that could count.
-    counts = exchange.terms is None
+    # Under a supervisor nothing drives the task that could count, and nobody need be there.
+    counts = not exchange.finishing
     waits, streak = -1, 0
     while True:
-        if exchange.suspensions != waits or not counts:
+        if exchange.suspensions != waits:
             waits, streak = exchange.suspensions, 0
-            if exchange.disconnected and not exchange.finishing:
+            if exchange.disconnected and counts:
                 return
         try:
             chunk = await iterator.__anext__()
@@ -236,7 +239,7 @@ async def _iterate(exchange: Exchange, body: Body, grace: Grace) -> None:
             return
         if exchange.suspensions != waits or not counts:
             _check_swallowed(grace)
-            if exchange.disconnected and not exchange.finishing:
+            if exchange.disconnected and counts:
                 return
         if chunk.__class__ is bytes and bytes_pass and counts:
             try:
@@ -250,6 +253,7 @@ async def _iterate(exchange: Exchange, body: Body, grace: Grace) -> None:
             )
         streak += 1
         if streak == YIELD_EVERY:
+            streak = 0
             await checkpoint()
 
 

@@ -309,7 +309,7 @@ class BridgeBody(Body):
             return
         # No generator of a user is in between, so no grace is needed: stopping does not wait.
         bridge = self.bridge
-        if exchange.untouched and on_asyncio():
+        if exchange.untouched and exchange.terms is None and on_asyncio():
             whole = bridge.take_whole()
             if whole is not None:
                 await self._send_whole(exchange, start, whole)

@@ -26,7 +26,7 @@ from hesper._asgi.states import (
     next_response_state,
 )
 from hesper._concurrency import Interruptible, interruptible, on_asyncio
-from hesper.exceptions import ClientDisconnect
+from hesper.exceptions import ClientDisconnect, HandlerTimeout
 from hesper.types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ class Terms:
 
     def __init__(self) -> None:
         self.deadline: float | None = None
-        """When the response has to be whole, in the loop's time."""
+        """When the response has to be whole, in the loop's time; None once that was missed."""
         self.timed_out = False
-        """Whether it took longer than that."""
+        """Whether it was missed."""
         self.supervisor: Finisher | None = None
         """Who sees to it that the response is produced, and its background work done, even if the
         server cancels the request."""
@@ -77,6 +77,12 @@ class Terms:
         """Work that goes on after the request was cancelled, and then closes what that had open."""
         self.bodies: tuple[Body, ...] = ()
         """Bodies that such work is busy with."""
+
+    def time_out(self, reason: str) -> HandlerTimeout:
+        """The deadline was missed; gives the error to raise. What answers it has no deadline."""
+        self.deadline = None
+        self.timed_out = True
+        return HandlerTimeout(reason)
 
 
 class Exchange:
@@ -138,7 +144,7 @@ class Exchange:
         self.terms: Terms | None = None
         """What the policy of the endpoint says, if it says something."""
         self.failure: BaseException | None = None
-        """An error that was answered with a response; it is raised into the server afterwards."""
+        """An error that is raised into the server when the request is over."""
 
     @property
     def _exchange(self) -> Exchange:
@@ -297,6 +303,8 @@ class Sending:
 
     On asyncio nothing is made for it until the block waits (see ``Exchange.suspended``); on trio a
     scope must be there before. The interruption ends with the block: look at ``disconnected``.
+
+    A response that is to reach its end in any case is not interrupted: see ``bodies.deliver``.
     """
 
     __slots__ = ("_exchange",)
@@ -306,6 +314,8 @@ class Sending:
 
     def __enter__(self) -> None:
         exchange = self._exchange
+        if exchange.finishing:
+            return
         exchange.sending = True
         if not on_asyncio():
             exchange.stretch = interruptible().__enter__()

@@ -53,17 +53,24 @@ def drive_on(
 ) -> Generator[Any, Any, None]:
     """The rest of ``drive``, from the first wait on."""
     exchange = held._exchange
+    thrown: BaseException | None = None
     try:
         while True:
             exchange.suspended()
             try:
                 sent = yield trap
             except BaseException as exc:
-                trap = steps.throw(exc)
+                thrown = exc
             else:
                 trap = steps.send(sent)
+                continue
+            # Not inside of the `except`: it would be the context of every error from here on.
+            trap = steps.throw(thrown)
+            thrown = None
     except StopIteration:
         pass
+    finally:
+        thrown = None  # its traceback holds this frame
 
 
 async def conduct(
@@ -87,7 +94,7 @@ async def conduct(
             isinstance(answer, Answer)
             and answer._plain
             and answer.background is None
-            and (exchange is None or exchange.untouched)
+            and (exchange is None or (exchange.untouched and exchange.terms is None))
             and running_loop() is not None
         ):
             # What _send_whole does, for a request that nobody looked at twice: the calls between
@@ -129,13 +136,15 @@ async def conduct(
         exchange = held._exchange
         try:
             await _recover(exchange, request, scope, exc, on_error)
-        finally:
-            await _end(exchange, scope)
-    else:
-        await _end(exchange, scope)
+        except BaseException as error:
+            exchange.failure = error
+    await _end(exchange, scope)
     if exchange.failure is not None:
         failure, exchange.failure = exchange.failure, None
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback holds this frame
 
 
 async def _end(exchange: Exchange, scope: Scope) -> None:
@@ -146,6 +155,9 @@ async def _end(exchange: Exchange, scope: Scope) -> None:
         elif incoming is not None or exchange.bodies:
             await _tidy(exchange)
         exchange.state = ENDED
+    except BaseException:
+        exchange.failure = None
+        raise
     finally:
         close_exchange(exchange, scope)
 

@@ -89,6 +89,7 @@ class Incoming:
         "disconnect",
         "disconnected",
         "form",
+        "heard",
         "listeners",
         "owned",
         "pump",
@@ -134,6 +135,8 @@ class Incoming:
         """Whether the app has said that it shuts down."""
         self.listeners = 0
         """Who wait for the shutdown, and bring themselves to an end when it comes."""
+        self.heard = False
+        """Whether somebody listened when it came."""
         self.at_end: tuple[Callable[[], Awaitable[None]], ...] = ()
         """What is called when the request is over, background work included: files are closed."""
 
@@ -270,16 +273,20 @@ class Incoming:
 
     def shut_down(self) -> None:
         """The app shuts down: let all know, and interrupt what has nothing better to do."""
+        if self.shutting_down:
+            return
         self.shutting_down = True
-        if not self.listeners:
+        self.heard = self.listeners > 0
+        if not self.heard:
             for stretch in self._idle:
                 stretch.interrupt()
         self.wake()
 
     def add_idle(self, stretch: Interruptible) -> None:
-        """From here on a shutdown that nobody listens to interrupts ``stretch``."""
+        """From here on a shutdown that nobody listens to interrupts ``stretch``, at once if it has
+        come before."""
         self._idle = (*self._idle, stretch)
-        if self.shutting_down and not self.listeners:
+        if self.shutting_down and not self.heard:
             stretch.interrupt()
 
     def remove_idle(self, stretch: Interruptible) -> None:

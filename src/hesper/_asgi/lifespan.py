@@ -196,13 +196,13 @@ def _log_error_of_cancelled(failure: BaseException | None) -> None:
         logger.error("A lifespan failed while it was cancelled.", exc_info=failure)
 
 
-def _working(node: OwnLifespan) -> Iterator[Any]:
+def working_apps(node: OwnLifespan) -> Iterator[Any]:
     """The apps in a lifespan that have work of their own to end, parents first."""
     if hasattr(node.app, "_end_work"):
         yield node.app
     for child in node.children:
         if isinstance(child, OwnLifespan):
-            yield from _working(child)
+            yield from working_apps(child)
 
 
 class _Talk:
@@ -223,17 +223,20 @@ class _Talk:
             if grace.settle():
                 return  # a context swallowed the cancellation
             self._asked = None
-            apps = [*_working(root)]
-            for app in apps:
+            for app in reversed([*working_apps(root)]):
                 app._begin_work()
+                # Rule 6: the outermost first, whose requests the others' are.
+                contexts.push_async_callback(self._end_work, app)
             await self._send({"type": "lifespan.startup.complete"})
             try:
                 await self._receive()
                 self._asked = "shutdown"
             except cancelled_type():
                 pass  # rule 3
-            for app in apps:  # rule 6: the outermost first, whose requests the others' are
-                await app._end_work()
+
+    async def _end_work(self, app: Any) -> None:
+        # A server that did not ask is in a hurry: what is under way has no time but for cleanup.
+        await app._end_work(0.0 if self._asked is None else app.shutdown_grace)
 
     async def _enter(self, children: Sequence[Child], contexts: AsyncExitStack) -> None:
         for child in children:

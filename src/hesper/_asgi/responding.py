@@ -83,11 +83,16 @@ async def respond_on(
         await terms.supervisor.finish(work, f"the response to {scope['method']} {scope['path']}")
     except cancelled_type():
         if not ended:
-            terms.heirs += 1
             # One of them is being produced, and it may be around others.
             terms.bodies, exchange.bodies = exchange.bodies, ()
-            exchange.incoming.lost()
+            hand_over(terms, exchange)
         raise
+
+
+def hand_over(terms: Terms, exchange: Exchange) -> None:
+    """The request is cancelled while its work goes on: from here on nobody is there for that."""
+    terms.heirs += 1
+    exchange.incoming.lost()
 
 
 async def inherit(terms: Terms, exchange: Exchange) -> None:
@@ -98,7 +103,8 @@ async def inherit(terms: Terms, exchange: Exchange) -> None:
     finally:
         if terms.heirs:
             terms.heirs -= 1
-            if not terms.heirs and exchange.owner:
+            # If the request itself has not come to its end yet, that closes it.
+            if not terms.heirs and exchange.owner and exchange.incoming.closed:
                 await close_what_was_opened(exchange.incoming)
 
 
@@ -182,8 +188,7 @@ async def _send_in_time(terms: Terms, deadline: float, exchange: Exchange, answe
         else:
             await answer._body.send(exchange, answer._start_message())
     if limit.cancelled_caught:
-        terms.timed_out = True
-        raise HandlerTimeout("it was not whole in time.")
+        raise terms.time_out("it was not whole in time.")
 
 
 async def _run_foreign(exchange: Exchange, app: ASGIApp, scope: Scope) -> None:
@@ -257,6 +262,8 @@ async def _after_failure(
             with anyio.move_on_after(GRACE, shield=True) if late else nullcontext():
                 await _conclude(exchange, answer)
         await _run_after(exchange, answer, late=late)
+    except HandlerTimeout:
+        pass  # of a foreign app, which has the same deadline as its response
     except Exception as later:
         logger.error("Background work of a broken response failed.", exc_info=later)
 
@@ -267,12 +274,21 @@ async def close_dropped(exchange: Exchange) -> None:
 
 
 async def close_what_was_opened(incoming: Incoming) -> None:
-    """The request is over: files are closed, counts are brought down."""
-    if not incoming.at_end:
+    """The request is over: files are closed, counts are brought down. Each once."""
+    closers, incoming.at_end = incoming.at_end, ()
+    if not closers:
         return
-    with anyio.move_on_after(GRACE, shield=True):
-        for close in incoming.at_end:
-            try:
-                await close()
-            except Exception as exc:
-                logger.error("Closing what a request had opened failed.", exc_info=exc)
+    cancelled: BaseException | None = None
+    try:
+        with anyio.move_on_after(GRACE, shield=True):
+            for close in closers:
+                try:
+                    await close()
+                except Exception as exc:
+                    logger.error("Closing what a request had opened failed.", exc_info=exc)
+                except BaseException as exc:
+                    cancelled = exc  # the others are closed all the same
+            if cancelled is not None:
+                raise cancelled
+    finally:
+        cancelled = None  # its traceback holds this frame

@@ -50,6 +50,10 @@ class SocketIncoming:
     """Whether the app has said that it shuts down."""
     listeners = 0
     """Who wait for the shutdown, and bring themselves to an end when it comes."""
+    heard = False
+    """Whether somebody listened when it came."""
+    timed_out = False
+    """Whether the handler took longer than it may."""
 
     _told = False
     _unbounded = False
@@ -180,8 +184,10 @@ class SocketIncoming:
 
     def shut_down(self) -> None:
         """The app shuts down: a handler that only waits for its client closes now (1012)."""
-        self.shutting_down = True
-        self._wake()
+        if not self.shutting_down:
+            self.shutting_down = True
+            self.heard = self.listeners > 0
+            self._wake()
 
     async def wait_shutting_down(self) -> None:
         """Wait until the app shuts down or the socket is over."""

@@ -123,8 +123,10 @@ SOCKET: dict[tuple[SocketState, SocketEvent], SocketState] = {
     (SocketState.CLOSED, SocketEvent.LEFT): SocketState.CLOSED,
     (SocketState.CLOSED, SocketEvent.FAILED): SocketState.CLOSED,
     (SocketState.CLOSED, SocketEvent.GOODBYE): SocketState.LOST,
+    (SocketState.DENYING, SocketEvent.GOODBYE): SocketState.BROKEN,
     (SocketState.BROKEN, SocketEvent.LEFT): SocketState.LOST,
     (SocketState.BROKEN, SocketEvent.FAILED): SocketState.BROKEN,
+    (SocketState.BROKEN, SocketEvent.GOODBYE): SocketState.BROKEN,
 } | {(SocketState.LOST, event): SocketState.LOST for event in SocketEvent}
 
 CLIENT: dict[tuple[WebSocketState, str], WebSocketState] = {

@@ -55,6 +55,9 @@ PRIVATE_CODES = 3000
 """What is added to a close code that the server refuses: 1012 becomes 4012, of those that RFC 6455
 section 7.4.2 leaves to applications."""
 
+SHUT_DOWN_TIMEOUT = 1.0
+"""Seconds that the close may take of a socket whose handler a shutdown has cancelled."""
+
 DENIAL = "websocket.http.response"
 """The extension that lets an app refuse a handshake with any response."""
 
@@ -66,6 +69,8 @@ class SocketExchange(SocketIncoming):
     """
 
     state = SocketState.CONNECTING
+    accepted = False
+    """Whether the handshake was granted, while the client was there."""
     _unwaited = 0
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,6 +132,8 @@ class SocketExchange(SocketIncoming):
             self._end(before, message)  # a refusal is heard of by its app when it is sent
         elif cause is not None or self.client is WebSocketState.DISCONNECTED:
             raise self._gone() from cause
+        elif following is SocketState.ACCEPTED:
+            self.accepted = True
 
     def check(self, message: Message) -> SocketState:
         """The state that a message would lead to. Raises as ``send`` if it is not allowed."""
@@ -152,7 +159,7 @@ class SocketExchange(SocketIncoming):
             await self.send({"type": "websocket.close", "code": code, "reason": ""})
 
     async def _wait_news(self) -> None:
-        if self.shutting_down and not self.listeners and self.state is SocketState.ACCEPTED:
+        if self.shutting_down and not self.heard and self.state is SocketState.ACCEPTED:
             await self.say_goodbye()  # nobody has anything better to do
         else:
             await super()._wait_news()
@@ -166,7 +173,7 @@ class SocketExchange(SocketIncoming):
     async def leave_cut(self) -> None:
         """If a shutdown has cancelled the handler, say goodbye after all."""
         if self.cut:
-            with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            with anyio.move_on_after(SHUT_DOWN_TIMEOUT, shield=True):
                 await self.say_goodbye()
 
     async def _let_pump_run(self, closes: bool) -> None:

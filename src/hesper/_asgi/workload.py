@@ -27,9 +27,9 @@ from hesper._concurrency import (
     Event,
     Interruptible,
     interruptible,
-    loop_time,
     loop_token,
     new_event,
+    now,
     spawn,
 )
 
@@ -64,6 +64,13 @@ class _Run:
     def ending(self) -> bool:
         return self.deadline < math.inf
 
+    def enter(self, busy: Busy, stretch: Interruptible) -> None:
+        """Something is under way; cancelling it interrupts ``stretch``."""
+        self.open[busy] = stretch
+        if self.ending:
+            self.enforce_soon()
+            busy.shut_down()
+
     def leave(self, busy: Busy) -> None:
         del self.open[busy]
         if not self.open and self._empty is not None:
@@ -81,9 +88,14 @@ class _Run:
                 self._empty = new_event()
             await self._empty.wait()
 
+    def enforce_soon(self) -> None:
+        """See to it that somebody enforces the deadline."""
+        if self.enforcer is None or self.enforcer.done:
+            self.enforcer = spawn(self.enforce())
+
     async def enforce(self) -> None:
         """Cancel what is left at the deadline."""
-        with anyio.move_on_after(self.deadline - anyio.current_time()):
+        with anyio.move_on_after(self.deadline - now()):
             await self.wait_empty()
         self.cut()
 
@@ -144,9 +156,7 @@ class Workload:
         exchange: Exchange,
     ) -> None:
         run = self._run()
-        run.open[exchange] = stretch
-        if run.ending:
-            exchange.shut_down()
+        run.enter(exchange, stretch)
         try:
             await drive_on(steps, trap, exchange)
         finally:
@@ -156,9 +166,7 @@ class Workload:
         """A WebSocket."""
         run = self._run()
         with interruptible() as stretch:
-            run.open[busy] = stretch
-            if run.ending:
-                busy.shut_down()
+            run.enter(busy, stretch)
             try:
                 await work
             finally:
@@ -177,11 +185,11 @@ class Workload:
         if run.ending:
             run.cut()
             return
-        run.deadline = loop_time() + grace
+        run.deadline = now() + grace
         for busy in tuple(run.open):
             busy.shut_down()
         if run.open:
-            run.enforcer = spawn(run.enforce())
+            run.enforce_soon()
 
     async def end(self, grace: float) -> None:
         """Begin the shutdown, if that was not done, and wait until nothing is under way.

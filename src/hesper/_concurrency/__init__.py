@@ -18,16 +18,16 @@ from hesper._concurrency.baton import new_baton
 from hesper._concurrency.children import Child, outlast, spawn, spawn_here, wait_at_most
 from hesper._concurrency.grace import Grace
 from hesper._concurrency.interrupts import Interruptible, deliver_again, interruptible
-from hesper._concurrency.leash import Interrupted, leashed, resumed
+from hesper._concurrency.leash import Interrupted, leashed, leashed_from
 from hesper._concurrency.loops import (
     Event,
     Signal,
     cancelled_type,
     checkpoint,
-    loop_time,
     loop_token,
     new_event,
     new_signal,
+    now,
     on_asyncio,
     running_loop,
 )
@@ -46,14 +46,14 @@ __all__ = [
     "deliver_again",
     "interruptible",
     "leashed",
-    "loop_time",
+    "leashed_from",
     "loop_token",
     "new_baton",
     "new_event",
     "new_signal",
+    "now",
     "on_asyncio",
     "outlast",
-    "resumed",
     "run_in_thread",
     "running_loop",
     "spawn",

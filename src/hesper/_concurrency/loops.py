@@ -30,16 +30,6 @@ def loop_token() -> object:
         return None
 
 
-def loop_time() -> float:
-    """The time of the loop, also in a callback of it: anyio knows no loop outside of a task."""
-    loop = running_loop()
-    if loop is not None:
-        return loop.time()
-    import trio
-
-    return trio.current_time()
-
-
 def trio_task() -> object:
     """The running task, where trio runs; None elsewhere."""
     if running_loop() is not None:
@@ -47,6 +37,12 @@ def trio_task() -> object:
     import trio
 
     return trio.lowlevel.current_task()
+
+
+def now() -> float:
+    """The running loop's time in seconds, in a callback of asyncio too, where no task is current."""
+    loop = running_loop()
+    return anyio.current_time() if loop is None else loop.time()
 
 
 async def checkpoint() -> None:

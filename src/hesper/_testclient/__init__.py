@@ -1,6 +1,8 @@
 """The parts of `hesper.testclient`.
 
-From the bottom: `library` (httpx2), `strict` and `exchanges` (the server's side, and what a client
-does that waits), `apps` (the application and its scopes), `responses`, `sockets`, `transports`,
-`base` (the lifespan), and the two clients on top.
+From the bottom: `strict` and `exchanges` (the server's side, and what a client does that waits),
+`apps` (the application and its scopes), `outcomes`, `base` (the lifespan). Then, for the
+asynchronous client: `http` (requests and responses), `sockets`, `async_bodies`, `defaults`,
+`sender`, `async_client`. And for the synchronous one, which is made of httpx2: `library`,
+`responses`, `sync_sockets`, `transports`, `sync_client`.
 """

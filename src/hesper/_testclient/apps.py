@@ -9,9 +9,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from hesper._testclient.library import httpx
 from hesper._testclient.strict import DIALECT
 from hesper.exceptions import UsageError
 from hesper.testing._scope import http_scope, websocket_scope
@@ -26,7 +25,39 @@ ASGI2App = Callable[[Scope], ASGIInstance]
 ASGI3App = Callable[[Scope, Receive, Send], Awaitable[None]]
 """An ASGI 3 application: one call."""
 
+SOCKET_SCHEMES = ("ws", "wss")
+"""The schemes of URLs that ask for a WebSocket."""
+
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+
+
+class _URL(Protocol):
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def raw_host(self) -> bytes: ...
+    @property
+    def port(self) -> int | None: ...
+    @property
+    def raw_path(self) -> bytes: ...
+
+
+class _Fields(Protocol):
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]: ...
+
+    def get(self, key: str, default: str) -> str: ...
+
+
+class Asked(Protocol):
+    """A request, of which of the two clients ever."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def url(self) -> _URL: ...
+    @property
+    def headers(self) -> _Fields: ...
 
 
 class _ASGI2:
@@ -66,19 +97,19 @@ class Server:
     client: tuple[str, int]
     grace: float
 
-    def http_scope(self, request: httpx.Request) -> Scope:
+    def http_scope(self, request: Asked) -> Scope:
         """The scope of an HTTP request."""
         scope = http_scope(DIALECT, request.method, _target(request), _fields(request), ())
         return {**scope, **self._common(request)}
 
-    def websocket_scope(self, request: httpx.Request) -> Scope:
+    def websocket_scope(self, request: Asked) -> Scope:
         """The scope of a handshake."""
         offered = request.headers.get("sec-websocket-protocol", "")
         subprotocols = [name.strip() for name in offered.split(",") if name.strip()]
         scope = websocket_scope(DIALECT, _target(request), [], subprotocols, ())
         return {**scope, **self._common(request), "headers": _fields(request)}
 
-    def _common(self, request: httpx.Request) -> dict[str, Any]:
+    def _common(self, request: Asked) -> dict[str, Any]:
         url = request.url
         port = url.port
         if url.scheme not in _PORTS:
@@ -95,9 +126,9 @@ class Server:
         }
 
 
-def _target(request: httpx.Request) -> str:
+def _target(request: Asked) -> str:
     return request.url.raw_path.decode("ascii")
 
 
-def _fields(request: httpx.Request) -> list[tuple[bytes, bytes]]:
+def _fields(request: Asked) -> list[tuple[bytes, bytes]]:
     return [(name.lower(), value) for name, value in request.headers.raw]

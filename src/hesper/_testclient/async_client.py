@@ -1,26 +1,36 @@
-"""The test client for asynchronous tests: the application runs in tasks of the test's own loop."""
+"""The test client for asynchronous tests: the application runs in tasks of the test's own loop.
+
+It needs no HTTP library, and uses none; `hesper._testclient.http` says why.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, Unpack
 
 from hesper._testclient.apps import ASGI2App, ASGI3App
-from hesper._testclient.base import Base, client_headers, handshake, leaving, warn_of_timeout
+from hesper._testclient.base import handshake, warn_of_timeout
+from hesper._testclient.defaults import UNSET, RequestOptions
 from hesper._testclient.exchanges import GRACE
-from hesper._testclient.library import httpx
-from hesper._testclient.responses import LeavingRequest, TestResponse
+from hesper._testclient.http.contents import Content, Files
+from hesper._testclient.http.cookies import CookieTypes
+from hesper._testclient.http.headers import HeaderTypes
+from hesper._testclient.http.requests import Auth, TestRequest
+from hesper._testclient.http.responses import AsyncTestResponse
+from hesper._testclient.http.urls import QueryParamTypes, RequestURL
+from hesper._testclient.outcomes import LeavingRequest
+from hesper._testclient.sender import Sender, closed_after
 from hesper._testclient.sockets import AsyncWebSocketTestSession
-from hesper._testclient.transports import SESSION, AsyncTransport
-
-if TYPE_CHECKING:
-    from httpx2._types import CookieTypes
 
 
-class AsyncTestClient(Base, httpx.AsyncClient):
-    """An `httpx2.AsyncClient` whose requests go to an application in the same event loop.
+class AsyncTestClient(Sender):
+    """A client whose requests go to an application in the same event loop.
+
+    It needs no extra. Its names are those of `httpx2.AsyncClient`: beside the methods below there
+    are ``send()``, ``build_request()`` and ``aclose()``, and ``base_url``, ``headers``, ``cookies``,
+    ``params``, ``auth`` and ``follow_redirects`` can be changed.
 
     Args:
         app: an ASGI 3 or ASGI 2 application.
@@ -35,13 +45,19 @@ class AsyncTestClient(Base, httpx.AsyncClient):
         grace: seconds that the application may go on after its client has left; then it is
             cancelled.
 
-    All that is said of `TestClient` goes for it too: ``async with`` runs the lifespan, a call
-    returns when the application has returned, `stream`, `leaving` and `websocket_connect` are used
-    with ``async with``. The application runs in tasks that no scope of the caller's is around, and
-    that are joined before the call, or the block, ends.
+    ``async with AsyncTestClient(app) as client`` runs the lifespan around the block; without it
+    there is none. A call returns when the application has returned, its background work included.
+    A response given by `stream` is there as soon as the application has begun it; the application
+    is at most one chunk ahead of the reader.
 
-    A call that is cancelled leaves, and waits for the application's end, for ``grace`` seconds at
-    most before that is cancelled too.
+    The client leaves by ``response.aclose()``, by the end of a `stream` or `leaving` block, and by
+    ``response.disconnect()``. The application then receives ``http.disconnect``, and its `send`
+    raises an `OSError`; what it makes of that is no error. The ends of the blocks wait for it, and
+    raise what else it raised.
+
+    The application runs in tasks that no scope of the caller's is around, and that are joined
+    before the call, or the block, ends. A call that is cancelled leaves, and waits for the
+    application's end, for ``grace`` seconds at most before that is cancelled too.
     """
 
     def __init__(
@@ -51,64 +67,201 @@ class AsyncTestClient(Base, httpx.AsyncClient):
         raise_server_exceptions: bool = True,
         root_path: str = "",
         cookies: CookieTypes | None = None,
-        headers: dict[str, str] | None = None,
+        headers: HeaderTypes | None = None,
         follow_redirects: bool = True,
         client: tuple[str, int] = ("testclient", 50000),
         *,
         grace: float = GRACE,
     ) -> None:
-        server = self._serve(app, raise_server_exceptions, root_path, client, grace)
         super().__init__(
-            base_url=base_url,
-            headers=client_headers(headers),
-            transport=AsyncTransport(server),
-            follow_redirects=follow_redirects,
-            cookies=cookies,
+            app,
+            base_url,
+            raise_server_exceptions,
+            root_path,
+            cookies,
+            headers,
+            follow_redirects,
+            client,
+            grace,
         )
 
-    async def request(self, method: str, url: httpx.URL | str, **options: Any) -> TestResponse:
+    # -- requests ---------------------------------------------------------------------------------
+
+    async def request(
+        self,
+        method: str,
+        url: str | RequestURL,
+        *,
+        content: Content | None = None,
+        data: Mapping[str, Any] | Content | None = None,
+        files: Files | None = None,
+        json: Any = None,
+        params: QueryParamTypes | None = None,
+        headers: HeaderTypes | None = None,
+        cookies: CookieTypes | None = None,
+        auth: Auth | None = UNSET,
+        follow_redirects: bool = UNSET,
+        timeout: Any = UNSET,
+        extensions: Mapping[str, Any] | None = None,
+    ) -> AsyncTestResponse:
         """Sends a request, and reads its response to the end of the application.
 
-        Takes what `TestClient.request` takes, and raises what it raises.
+        Args:
+            method: any method.
+            url: absolute, or appended to the ``base_url``.
+            content: the body: str, bytes, a file, or an iterable of bytes, which may be an
+                asynchronous one. It is asked for its parts as the application reads them; one that
+                raises breaks off the upload.
+            data: the fields of a form; a list as value is a field more than once.
+            files: the files of a form: the content of each, or its name, content, media type and
+                headers. Read when the request is sent.
+            json: what is sent as JSON.
+            params: the query, in the place of that of the URL.
+            headers: put in the place of the client's own.
+            cookies: sent beside the client's own, with this request only.
+            auth: name and password, or a function from request to request; None takes none.
+            follow_redirects: other than the client does.
+            timeout: has no effect, and warns.
+            extensions: kept in ``response.request.extensions``.
+
+        Raises:
+            BaseException: what the application raised, unless ``raise_server_exceptions`` is False.
+            AssertionError: it returned without a whole response; the same.
+            RemoteProtocolError: it ended within its response.
+            TooManyRedirects: it redirects more than twenty times.
         """
-        timeout = options.pop("timeout", httpx.USE_CLIENT_DEFAULT)
-        warn_of_timeout(timeout)
-        return cast(TestResponse, await super().request(method, url, **options))
+        if timeout is not UNSET:
+            warn_of_timeout()
+        request = self.build_request(
+            method,
+            url,
+            content=content,
+            data=data,
+            files=files,
+            json=json,
+            params=params,
+            headers=headers,
+            cookies=cookies,
+            extensions=extensions,
+        )
+        return await self.send(request, auth=auth, follow_redirects=follow_redirects)
+
+    async def get(
+        self, url: str | RequestURL, **options: Unpack[RequestOptions]
+    ) -> AsyncTestResponse:
+        """Sends a GET request; takes what `request` takes."""
+        return await self.request("GET", url, **options)
+
+    async def options(
+        self, url: str | RequestURL, **options: Unpack[RequestOptions]
+    ) -> AsyncTestResponse:
+        """Sends an OPTIONS request; takes what `request` takes."""
+        return await self.request("OPTIONS", url, **options)
+
+    async def head(
+        self, url: str | RequestURL, **options: Unpack[RequestOptions]
+    ) -> AsyncTestResponse:
+        """Sends a HEAD request; takes what `request` takes."""
+        return await self.request("HEAD", url, **options)
+
+    async def post(
+        self, url: str | RequestURL, **options: Unpack[RequestOptions]
+    ) -> AsyncTestResponse:
+        """Sends a POST request; takes what `request` takes."""
+        return await self.request("POST", url, **options)
+
+    async def put(
+        self, url: str | RequestURL, **options: Unpack[RequestOptions]
+    ) -> AsyncTestResponse:
+        """Sends a PUT request; takes what `request` takes."""
+        return await self.request("PUT", url, **options)
+
+    async def patch(
+        self, url: str | RequestURL, **options: Unpack[RequestOptions]
+    ) -> AsyncTestResponse:
+        """Sends a PATCH request; takes what `request` takes."""
+        return await self.request("PATCH", url, **options)
+
+    async def delete(
+        self, url: str | RequestURL, **options: Unpack[RequestOptions]
+    ) -> AsyncTestResponse:
+        """Sends a DELETE request; takes what `request` takes."""
+        return await self.request("DELETE", url, **options)
+
+    async def query(
+        self, url: str | RequestURL, **options: Unpack[RequestOptions]
+    ) -> AsyncTestResponse:
+        """Sends a QUERY request; takes what `request` takes."""
+        return await self.request("QUERY", url, **options)
+
+    # -- streams, and leaving ---------------------------------------------------------------------
 
     @asynccontextmanager
     async def stream(
-        self, method: str, url: httpx.URL | str, **options: Any
-    ) -> AsyncIterator[TestResponse]:
+        self, method: str, url: str | RequestURL, **options: Unpack[RequestOptions]
+    ) -> AsyncIterator[AsyncTestResponse]:
         """Sends a request, and gives its response as soon as the application has begun it.
 
-        Takes what `TestClient.request` takes. At the end of the block the client leaves, if the
-        response is not complete by then, and the application ends.
+        Takes what `request` takes. At the end of the block the client leaves, if the response is
+        not complete by then, and the application ends.
         """
-        warn_of_timeout(options.get("timeout", httpx.USE_CLIENT_DEFAULT))
-        async with super().stream(method, url, **options) as response:
-            yield cast(TestResponse, response)
+        request, sending = self._prepare(method, url, options)
+        response = await self.send(request, stream=True, **sending)
+        async with closed_after(response):
+            yield response
 
     @asynccontextmanager
     async def leaving(
-        self, method: str, url: httpx.URL | str, **options: Any
+        self, method: str, url: str | RequestURL, **options: Unpack[RequestOptions]
     ) -> AsyncIterator[LeavingRequest]:
-        """Sends a request, and does not wait for the response; see `TestClient.leaving`::
+        """Sends a request, and does not wait for the response: the client is going to leave.
 
-        async with client.leaving("GET", "/slow") as request:
-            await working.wait()
-            request.disconnect()
+        It leaves by ``disconnect()``, or else at the end of the block, where the application ends::
+
+            async with client.leaving("GET", "/slow") as request:
+                await working.wait()
+                request.disconnect()
+
+        Takes what `request` takes. The whole body is sent, redirects are not followed, and a
+        response that comes nevertheless is dropped. When the block begins, the application has run
+        up to its first wait.
         """
-        async with self.stream(method, url, **leaving(options)) as response:
-            yield LeavingRequest(response)
+        request, sending = self._prepare(method, url, options)
+        request = self._authorized(request, sending["auth"])
+        await request.aread()
+        body = await self._call(request)
+        async with closed_after(body):
+            yield LeavingRequest(body.leave)
+
+    def _prepare(
+        self, method: str, url: str | RequestURL, options: Mapping[str, Any]
+    ) -> tuple[TestRequest, dict[str, Any]]:
+        """The request that options describe, and those of them that are for `send`."""
+        building = dict(options)
+        if building.pop("timeout", UNSET) is not UNSET:
+            warn_of_timeout()
+        sending = {name: building.pop(name, UNSET) for name in ("auth", "follow_redirects")}
+        return self.build_request(method, url, **building), sending
+
+    # -- WebSockets, and the lifespan -------------------------------------------------------------
 
     @asynccontextmanager
     async def websocket_connect(
-        self, url: str, subprotocols: Sequence[str] | None = None, **kwargs: Any
+        self, url: str, subprotocols: Sequence[str] | None = None, **options: Any
     ) -> AsyncIterator[AsyncWebSocketTestSession]:
-        """A WebSocket session, for an ``async with`` block; see `TestClient.websocket_connect`."""
-        url = handshake(url, subprotocols, kwargs)
-        response = await self.request("GET", url, **kwargs)
-        session: AsyncWebSocketTestSession = response.extensions[SESSION]
+        """A WebSocket session, for an ``async with`` block.
+
+        Args:
+            url: relative to ``ws://testserver``.
+            subprotocols: what the client offers.
+            options: what `request` takes.
+
+        Raises what `AsyncWebSocketTestSession` raises.
+        """
+        url = handshake(url, subprotocols, options)
+        request, sending = self._prepare("GET", url, options)
+        scope = self._server.websocket_scope(self._authorized(request, sending["auth"]))
+        session = AsyncWebSocketTestSession(self._server.app, scope, grace=self._server.grace)
         async with session:
             yield session
 
@@ -124,4 +277,4 @@ class AsyncTestClient(Base, httpx.AsyncClient):
     ) -> None:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.wait_shutdown)
-            stack.push_async_callback(self._transport.aclose)
+            stack.push_async_callback(self.aclose)

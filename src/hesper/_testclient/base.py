@@ -15,8 +15,7 @@ import anyio
 from hesper._concurrency import Child, spawn
 from hesper._testclient.apps import ASGI2App, ASGI3App, Server, as_asgi3
 from hesper._testclient.exchanges import GRACE
-from hesper._testclient.library import httpx
-from hesper._testclient.responses import LEAVING
+from hesper._testclient.http.headers import HeaderTypes, JoinedHeaders
 from hesper._testclient.strict import DIALECT, Strict
 from hesper.exceptions import HesperDeprecationWarning, UsageError
 from hesper.testing import LifespanFailed
@@ -127,38 +126,31 @@ class Base:
         await self._child.join()
 
 
-def client_headers(headers: Any) -> httpx.Headers:
+def client_headers(headers: HeaderTypes | None) -> JoinedHeaders:
     """The headers of all requests of a client."""
-    made = httpx.Headers(headers)
+    made = JoinedHeaders(headers)
     made.setdefault("user-agent", "testclient")
     return made
 
 
 def handshake(url: str, subprotocols: Sequence[str] | None, options: dict[str, Any]) -> str:
     """Makes the options of a handshake of those of a request; gives its URL."""
-    headers = httpx.Headers(options.get("headers"))
+    headers = JoinedHeaders(options.get("headers"))
     headers.setdefault("connection", "upgrade")
     headers.setdefault("sec-websocket-key", "testserver==")
     headers.setdefault("sec-websocket-version", "13")
     if subprotocols is not None:
         headers.setdefault("sec-websocket-protocol", ", ".join(subprotocols))
-    options["headers"] = headers
+    options["headers"] = headers.raw
     return urljoin("ws://testserver", url)
 
 
-def leaving(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a request whose client does not wait for the response."""
-    extensions = {**(options.get("extensions") or {}), LEAVING: True}
-    return {**options, "extensions": extensions, "follow_redirects": False}
-
-
-def warn_of_timeout(timeout: Any) -> None:
+def warn_of_timeout() -> None:
     """A timeout of the client library cannot end an application."""
-    if timeout is not httpx.USE_CLIENT_DEFAULT:
-        warnings.warn(
-            "You should not use the 'timeout' argument with the TestClient: it has no effect. "
-            "Leave with response.disconnect() or client.leaving(), "
-            "or use anyio.fail_after() around a call of AsyncTestClient.",
-            HesperDeprecationWarning,
-            stacklevel=3,
-        )
+    warnings.warn(
+        "You should not use the 'timeout' argument with the TestClient: it has no effect. "
+        "Leave with response.disconnect() or client.leaving(), "
+        "or use anyio.fail_after() around a call of AsyncTestClient.",
+        HesperDeprecationWarning,
+        stacklevel=3,
+    )

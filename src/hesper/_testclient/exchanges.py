@@ -206,6 +206,19 @@ class HTTPExchange(Attended, HTTPConnection):
         self.write(self.frame(part or b"", more=part is not None))
 
 
+async def open_exchange(
+    app: ASGIApp, scope: Scope, body: bytes | None, grace: float
+) -> HTTPExchange:
+    """Calls the application with a request; arguments as of `HTTPExchange`."""
+    exchange = HTTPExchange(scope, body, grace)
+    try:
+        await exchange.open(app)
+    except BaseException:
+        await exchange.end()
+        raise
+    return exchange
+
+
 class SocketExchange(Attended, WebSocketConnection):
     """One WebSocket, its messages kept until the client takes them."""
 

@@ -1,4 +1,4 @@
-"""The HTTP client library that the test clients are made of.
+"""The HTTP client library that `TestClient` is made of.
 
 The law: `httpx2`, or `httpx` with a warning, is imported here and nowhere else; everybody below
 takes the name ``httpx`` from here.
@@ -30,12 +30,12 @@ def load() -> Any:
         import httpx
     except ModuleNotFoundError as error:
         raise ImportError(
-            "hesper.testclient needs the httpx2 package. "
+            "TestClient needs the httpx2 package. "
             'Install it with: pip install "hesper[testclient]". '
-            "Without it there is hesper.testing.ScriptedServer, which needs no extra."
+            "AsyncTestClient needs no extra, for tests that are async."
         ) from error
     warnings.warn(
-        "Using httpx with hesper.testclient is deprecated: "
+        "Using httpx with TestClient is deprecated: "
         'install httpx2, with: pip install "hesper[testclient]".',
         HesperDeprecationWarning,
         stacklevel=2,

@@ -1,6 +1,6 @@
-"""What a test gets for a request: its response, and before that the chance to leave.
+"""The response that a test of `TestClient` gets, and a refused handshake.
 
-The law: both are a view of one exchange, and have one more thing to do than what they are in the
+The law: a response is a view of one exchange, and has one more thing to do than what it is in the
 client library: to leave.
 """
 
@@ -11,9 +11,8 @@ from typing import Any
 
 from hesper._testclient.exchanges import HTTPExchange
 from hesper._testclient.library import httpx
-
-LEAVING = "hesper.leaving"
-"""The request extension that asks for no response."""
+from hesper._testclient.outcomes import head_of, tell_template
+from hesper.websockets import WebSocketDisconnect
 
 
 class TestResponse(httpx.Response):
@@ -45,74 +44,34 @@ class TestResponse(httpx.Response):
             self._disconnect()
 
 
-class LeavingRequest:
-    """A request that is with the application; its client does not wait for the response."""
+class WebSocketDenialResponse(httpx.Response, WebSocketDisconnect):  # type: ignore[misc]
+    """The application has refused the handshake with this response; raised when a session begins.
 
-    def __init__(self, response: TestResponse) -> None:
-        self._response = response
+    It is a `WebSocketDisconnect` as well, as a handshake refused without a response raises.
+    """
 
-    def disconnect(self) -> None:
-        """Leaves, now, without waiting for the application; a second call does nothing."""
-        self._response.disconnect()
+    code = 1006
+    reason = ""
+    __str__ = httpx.Response.__repr__
 
 
 def make_response(
     exchange: HTTPExchange,
     request: httpx.Request,
-    stream: httpx.SyncByteStream | httpx.AsyncByteStream,
+    stream: httpx.SyncByteStream,
     disconnect: Callable[[], object],
 ) -> TestResponse:
-    """The response whose head an exchange has; without a head the 500 that a server would send."""
-    result, head, debug = exchange.result, exchange.head, exchange.debug
-    extensions: dict[str, Any] = {"http_version": b"HTTP/1.1"}
-    if debug is not None:
-        extensions["http.response.debug"] = debug
-    if head is not None and head.get("trailers", False):
-        extensions["http.response.trailers"] = result.trailers
-    response = TestResponse(
-        500 if result.status is None else result.status,
-        headers=result.raw_headers,
-        stream=stream,
-        request=request,
-        extensions=extensions,
-    )
+    """The response whose head an exchange has."""
+    response = TestResponse(stream=stream, request=request, **head_of(exchange))
     response._disconnect = disconnect
-    for name in ("template", "context"):
-        if debug is not None and name in debug:
-            setattr(response, name, debug[name])
+    tell_template(response, exchange)
     return response
 
 
 def no_response(
-    request: httpx.Request,
-    stream: httpx.SyncByteStream | httpx.AsyncByteStream,
-    disconnect: Callable[[], object],
+    request: httpx.Request, stream: httpx.SyncByteStream, disconnect: Callable[[], object]
 ) -> TestResponse:
     """What stands for the response of a request that is left."""
     response = TestResponse(100, stream=stream, request=request)
     response._disconnect = disconnect
     return response
-
-
-def check(exchange: HTTPExchange, raise_server_exceptions: bool) -> None:
-    """Raises what went wrong with an exchange that has ended.
-
-    Raises:
-        BaseException: what the application raised, if ``raise_server_exceptions``.
-        AssertionError: it returned without a whole body, if ``raise_server_exceptions``.
-        httpx.RemoteProtocolError: it ended within its response, which a client sees as well.
-    """
-    failure = exchange.failure
-    if failure is not None and (raise_server_exceptions or not isinstance(failure, Exception)):
-        raise failure
-    if exchange.whole or exchange.left_early:
-        return
-    if raise_server_exceptions:
-        raise AssertionError(
-            "TestClient did not receive any response: the application returned before it sent one."
-            if exchange.head is None
-            else "The application returned within its response: send a last http.response.body "
-            "without more_body."
-        )
-    if exchange.head is not None:
-        raise httpx.RemoteProtocolError("The application ended within its response.")

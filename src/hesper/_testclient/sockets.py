@@ -1,4 +1,4 @@
-"""WebSocket sessions: the asynchronous one, and the same for another thread.
+"""The WebSocket session of a test on the application's own loop.
 
 The law: a session does nothing by itself. It takes and gives messages as they are asked of it, and
 what the application raised comes out once: of the call that learns of it, or of the end of the
@@ -9,32 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from anyio.from_thread import BlockingPortal
-
 from hesper._concurrency import checkpoint
 from hesper._testclient.exchanges import GRACE, SocketExchange
-from hesper._testclient.library import httpx
+from hesper._testclient.http.responses import AsyncWebSocketDenialResponse
 from hesper.exceptions import UsageError
 from hesper.types import ASGIApp, Message, Scope
 from hesper.websockets import WebSocketDisconnect
 
 Mode = Literal["text", "binary"]
 """Which kind of message JSON comes in."""
-
-
-class WebSocketDenialResponse(httpx.Response, WebSocketDisconnect):  # type: ignore[misc]
-    """The application has refused the handshake with this response; raised when a session begins.
-
-    It is a `WebSocketDisconnect` as well, as a handshake refused without a response raises.
-    """
-
-    code = 1006
-    reason = ""
-    __str__ = httpx.Response.__repr__
 
 
 class AsyncWebSocketTestSession:
@@ -46,11 +32,14 @@ class AsyncWebSocketTestSession:
         grace: seconds that it may go on after the end of the block; then it is cancelled.
 
     Raises:
-        WebSocketDenialResponse: the application refused the handshake with a response.
+        AsyncWebSocketDenialResponse: the application refused the handshake with a response.
         WebSocketDisconnect: it refused it without one.
         AssertionError: it returned without an answer to it.
         BaseException: what the application raised, at the latest at the end of the block.
     """
+
+    denial: Callable[..., Exception] = AsyncWebSocketDenialResponse
+    """What is raised for a handshake that the application refused with a response."""
 
     def __init__(self, app: ASGIApp, scope: Scope, *, grace: float = GRACE) -> None:
         self.app = app
@@ -68,8 +57,8 @@ class AsyncWebSocketTestSession:
             await self._exchange.open(self.app)
             message = await self.receive()
             await self._raise_on_close(message)
-        except BaseException:
-            await self._end()
+        except BaseException as error:
+            await self._end(error)
             raise
         self.accepted_subprotocol = message.get("subprotocol")
         self.extra_headers = message.get("headers")
@@ -81,13 +70,14 @@ class AsyncWebSocketTestSession:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._end()
+        await self._end(exc)
 
-    async def _end(self) -> None:
+    async def _end(self, error: BaseException | None) -> None:
         self._close(1000, "")
         await self._exchange.end()
-        failure = self._exchange.failure
-        if failure is not None and not self._exchange.failure_given:
+        failure = None if self._exchange.failure_given else self._exchange.failure
+        # A cancellation stays one.
+        if failure is not None and isinstance(error, Exception | None):
             raise failure
 
     # -- what the client does ---------------------------------------------------------------------
@@ -188,7 +178,7 @@ class AsyncWebSocketTestSession:
                 part = await self.receive()
                 body += part.get("body", b"")
                 more = part.get("more_body", False)
-            raise WebSocketDenialResponse(
+            raise self.denial(
                 status_code=message["status"], headers=message.get("headers", ()), content=body
             )
 
@@ -196,96 +186,3 @@ class AsyncWebSocketTestSession:
 def _check_mode(mode: str) -> None:
     if mode not in ("text", "binary"):
         raise UsageError(f'The mode of JSON is "text" or "binary", got {mode!r}.')
-
-
-class WebSocketTestSession:
-    """A WebSocket to an application in another thread; used with ``with``.
-
-    Its methods are those of `AsyncWebSocketTestSession`.
-
-    Args:
-        app: the application.
-        scope: the scope it is called with.
-        portal_factory: gives the event loop to run it in.
-        grace: seconds that it may go on after the end of the block; then it is cancelled.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        scope: Scope,
-        portal_factory: Callable[[], AbstractContextManager[BlockingPortal]],
-        *,
-        grace: float = GRACE,
-    ) -> None:
-        self.app = app
-        self.scope = scope
-        self.portal_factory = portal_factory
-        self.portal: BlockingPortal
-        self._session = AsyncWebSocketTestSession(app, scope, grace=grace)
-
-    @property
-    def accepted_subprotocol(self) -> str | None:
-        """The subprotocol that the application chose."""
-        return self._session.accepted_subprotocol
-
-    @property
-    def extra_headers(self) -> list[tuple[bytes, bytes]] | None:
-        """The headers that it added to the handshake."""
-        return self._session.extra_headers
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self.portal = stack.enter_context(self.portal_factory())
-            self.portal.call(self._session.__aenter__)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        with self._stack:
-            self.portal.call(self._session.__aexit__, exc_type, exc, traceback)
-
-    def send(self, message: Message) -> None:
-        """Sends an ASGI message, as the application will receive it."""
-        self.portal.call(self._session.send, message)
-
-    def send_text(self, data: str) -> None:
-        """Sends a text."""
-        self.portal.call(self._session.send_text, data)
-
-    def send_bytes(self, data: bytes) -> None:
-        """Sends a binary message."""
-        self.portal.call(self._session.send_bytes, data)
-
-    def send_json(self, data: Any, mode: Mode = "text") -> None:
-        """Sends a value as JSON, in a text or a binary message."""
-        self.portal.call(self._session.send_json, data, mode)
-
-    def close(self, code: int = 1000, reason: str | None = None) -> None:
-        """Leaves with a closing frame; a second call does nothing."""
-        self.portal.call(self._session.close, code, reason)
-
-    def disconnect(self) -> None:
-        """Vanishes without a closing frame, as a lost connection does: code 1006."""
-        self.portal.call(self._session.disconnect)
-
-    def receive(self, timeout: float | None = None) -> Message:
-        """The next ASGI message that the application sent; waits for ``timeout`` seconds."""
-        return self.portal.call(self._session.receive, timeout)
-
-    def receive_text(self, timeout: float | None = None) -> str:
-        """The next message, which has to be a text."""
-        return self.portal.call(self._session.receive_text, timeout)
-
-    def receive_bytes(self, timeout: float | None = None) -> bytes:
-        """The next message, which has to be binary."""
-        return self.portal.call(self._session.receive_bytes, timeout)
-
-    def receive_json(self, mode: Mode = "text", timeout: float | None = None) -> Any:
-        """The next message as JSON, from a text or a binary message."""
-        return self.portal.call(self._session.receive_json, mode, timeout)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from hesper._testclient.apps import ASGI2App, ASGI3App
-from hesper._testclient.base import Base, client_headers, handshake, leaving, warn_of_timeout
+from hesper._testclient.base import Base, client_headers, handshake, warn_of_timeout
 from hesper._testclient.exchanges import GRACE
 from hesper._testclient.library import httpx
-from hesper._testclient.responses import LeavingRequest, TestResponse
-from hesper._testclient.sockets import WebSocketTestSession
-from hesper._testclient.transports import SESSION, Transport
+from hesper._testclient.outcomes import LeavingRequest
+from hesper._testclient.responses import TestResponse
+from hesper._testclient.sync_sockets import WebSocketTestSession
+from hesper._testclient.transports import LEAVING, SESSION, Transport
 
 if TYPE_CHECKING:
     from httpx2._client import UseClientDefault
@@ -91,7 +92,7 @@ class TestClient(Base, httpx.Client):
         }
         super().__init__(
             base_url=base_url,
-            headers=client_headers(headers),
+            headers=client_headers(headers).raw,
             transport=Transport(server, self._portal_factory),
             follow_redirects=follow_redirects,
             cookies=cookies,
@@ -132,7 +133,8 @@ class TestClient(Base, httpx.Client):
             AssertionError: it returned without a whole response; the same.
             httpx2.RemoteProtocolError: it ended within its response.
         """
-        warn_of_timeout(timeout)
+        if timeout is not httpx.USE_CLIENT_DEFAULT:
+            warn_of_timeout()
         response = super().request(
             method,
             url,
@@ -156,7 +158,8 @@ class TestClient(Base, httpx.Client):
         Takes what `request` takes. At the end of the block the client leaves, if the response is
         not complete by then, and the application ends.
         """
-        warn_of_timeout(options.get("timeout", httpx.USE_CLIENT_DEFAULT))
+        if "timeout" in options:
+            warn_of_timeout()
         with super().stream(method, url, **options) as response:
             yield cast(TestResponse, response)
 
@@ -176,8 +179,10 @@ class TestClient(Base, httpx.Client):
         response that comes nevertheless is dropped. When the block begins, the application has run
         up to its first wait.
         """
-        with self.stream(method, url, **leaving(options)) as response:
-            yield LeavingRequest(response)
+        options["extensions"] = {**(options.get("extensions") or {}), LEAVING: True}
+        options["follow_redirects"] = False
+        with self.stream(method, url, **options) as response:
+            yield LeavingRequest(response.disconnect)
 
     def websocket_connect(
         self, url: str, subprotocols: Sequence[str] | None = None, **kwargs: Any

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from hesper._asgi.incoming import Incoming
+from hesper._asgi.socket_incoming import SocketIncoming
 from hesper._concurrency import Event, interruptible, new_event
 from hesper._stack import RequestResponseEndpoint
 from hesper.exceptions import ClientDisconnect, HTTPException
@@ -20,6 +21,8 @@ from hesper.types import ASGIApp
 from hesper.websockets import WebSocket
 
 __all__ = ["ConcurrencyLimitMiddleware"]
+
+Client = Incoming | SocketIncoming
 
 
 class ConcurrencyLimitMiddleware(BaseHTTPMiddleware):
@@ -39,13 +42,15 @@ class ConcurrencyLimitMiddleware(BaseHTTPMiddleware):
     def __init__(self, app: ASGIApp, limit: ConcurrencyLimit) -> None:
         super().__init__(app)
         self._limit = limit
-        self._inside: set[object] = set()
-        """What has a place: the client's side of each request, and sockets."""
-        self._waiting: deque[Event] = deque()
+        self._inside: set[Client] = set()
+        """What has a place: the client's side of each request and socket."""
+        self._waiting: deque[tuple[Client, Event]] = deque()
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         incoming = request._exchange.incoming
         if incoming not in self._inside:  # else a middleware around tries again
+            if self._full:
+                raise HTTPException(503, headers=self._headers)
             await self._enter(incoming)
             # Not when call_next returns: the body is still to come, and background work after it.
             incoming.at_end += (partial(self._leave, incoming),)
@@ -54,14 +59,15 @@ class ConcurrencyLimitMiddleware(BaseHTTPMiddleware):
     async def dispatch_websocket(
         self, websocket: WebSocket, call_next: Callable[[WebSocket], Awaitable[None]]
     ) -> None:
-        if len(self._inside) >= self._limit.limit:
+        exchange = websocket._exchange
+        if self._full:
             await self._refuse(websocket)
             return
-        self._inside.add(websocket)
+        await self._enter(exchange)
         try:
             await call_next(websocket)
         finally:
-            await self._leave(websocket)
+            await self._leave(exchange)
 
     async def _refuse(self, websocket: WebSocket) -> None:
         if websocket._exchange.can_deny:
@@ -74,37 +80,41 @@ class ConcurrencyLimitMiddleware(BaseHTTPMiddleware):
     def _headers(self) -> dict[str, str]:
         return {"Retry-After": str(self._limit.retry_after)}
 
-    async def _enter(self, incoming: Incoming) -> None:
+    @property
+    def _full(self) -> bool:
+        limit = self._limit
+        return len(self._inside) >= limit.limit and len(self._waiting) >= limit.queue
+
+    async def _enter(self, client: Client) -> None:
         if len(self._inside) < self._limit.limit:
-            self._inside.add(incoming)
+            self._inside.add(client)
             return
-        if len(self._waiting) >= self._limit.queue:
-            raise HTTPException(503, headers=self._headers)
         turn = new_event()
-        self._waiting.append(turn)
+        self._waiting.append((client, turn))
         with interruptible() as stretch:
-            incoming.add_stretch(stretch)
+            client.add_stretch(stretch)
+            if client.disconnected:
+                stretch.interrupt()
             try:
                 await turn.wait()
-                self._inside.add(incoming)
                 return
             except BaseException:
-                if turn in self._waiting:
-                    self._waiting.remove(turn)
-                else:  # the turn came together with what ended the wait: it is the next one's
-                    self._next()
+                if client in self._inside:  # the turn came together with what ended the wait
+                    await self._leave(client)
+                else:
+                    self._waiting.remove((client, turn))
                 raise
             finally:
-                incoming.remove_stretch(stretch)
+                client.remove_stretch(stretch)
         raise ClientDisconnect("before it was its request's turn")
 
-    async def _leave(self, inside: object) -> None:
-        self._inside.discard(inside)
-        self._next()
-
-    def _next(self) -> None:
+    async def _leave(self, client: Client) -> None:
+        """Give the place to the next; it has it from now on, or another could come between."""
+        self._inside.discard(client)
         if self._waiting:
-            self._waiting.popleft().set()
+            following, turn = self._waiting.popleft()
+            self._inside.add(following)
+            turn.set()
 
 
 def limits(

@@ -7,7 +7,6 @@ the server, not when the endpoint returned; a client that left is said to have l
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any
@@ -200,7 +199,7 @@ class _Measured:
         if message["type"] == "http.response.start":
             self._set("http.response.status_code", message["status"])
         elif self._witness.whole and self._exchange is not None:
-            self._end(Ending.COMPLETED)
+            self._end(ending_of(self._exchange, self._witness, self._exchange.failure))
 
     def _set(self, key: str, value: str | int) -> None:
         self._span.set_attribute(key, value)
@@ -222,12 +221,12 @@ class _Measured:
 
     async def _close(self) -> None:
         if self._exchange is not None:
-            # The error that broke the response off is on its way to the server.
-            exc = sys.exception()
+            exc = self._exchange.failure  # it is on its way to the server
             if exc is not None and "error.type" not in self._metric:
                 self.failed(exc)
             cut = isinstance(exc, cancelled_type()) and self._exchange.cut
             ending = ending_of(self._exchange, self._witness, None if cut else exc)
+            exc = None  # its traceback holds this frame
             if self._cancelled and not cut:
                 ending = Ending.CANCELLED
             if self._exchange.disconnected:
