@@ -1,16 +1,26 @@
 """The policy "cancel", on a proxy: the model stops when nobody reads any more."""
 
+from collections.abc import AsyncIterator
+
 import anyio
 import pytest
 from examples import llm_proxy
-from httpx2 import AsyncBaseTransport, AsyncClient, ConnectError, Request, Response
+from httpx2 import (
+    AsyncBaseTransport,
+    AsyncByteStream,
+    AsyncClient,
+    ConnectError,
+    Request,
+    Response,
+)
 
+from hesper.applications import Hesper
 from hesper.sse import EventParser
-from hesper.testclient import AsyncTestClient
+from hesper.testclient import AsyncTestClient, AsyncTestResponse
 from hesper.testing import Dialect, ScriptedServer
 from hesper.testing.dialects import UVICORN
 from hesper.testing.sweep import USUAL_DIALECTS, Sweep
-from hesper.types import Receive, Scope, Send
+from hesper.types import ASGIApp, Receive, Scope, Send
 from tests.conftest import where
 from tests.contract.apps import assert_quiet
 
@@ -44,14 +54,41 @@ class Model:
         finally:
             self.let_go_at.append(anyio.current_time())
 
-    def connect(self) -> AsyncClient:
-        return AsyncTestClient(self)
+
+class Wire(AsyncBaseTransport):
+    """What the proxy's client sends goes to an app in the same event loop, without a socket."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._client = AsyncTestClient(app)
+
+    async def handle_async_request(self, request: Request) -> Response:
+        question = self._client.build_request("POST", "/generate", content=await request.aread())
+        answer = await self._client.send(question, stream=True)
+        headers = dict(answer.headers)
+        return Response(answer.status_code, headers=headers, stream=Arriving(answer))
+
+
+class Arriving(AsyncByteStream):
+    """What comes from there."""
+
+    def __init__(self, answer: AsyncTestResponse) -> None:
+        self._answer = answer
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._answer.aiter_raw()
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
+
+
+def proxy_to(app: ASGIApp) -> Hesper:
+    return llm_proxy.proxy(lambda: AsyncClient(transport=Wire(app), base_url="http://model"))
 
 
 @pytest.mark.parametrize("moment", ["before the first token", "in the stream"])
 async def test_when_the_client_leaves_the_model_is_let_go(dialect: Dialect, moment: str) -> None:
     model = Model()
-    server = ScriptedServer(llm_proxy.proxy(model.connect), dialect)
+    server = ScriptedServer(proxy_to(model), dialect)
     async with server.lifespan():
         async with server.post("/chat", body=b'{"prompt": "light"}').open() as client:
             if moment == "before the first token":
@@ -68,7 +105,7 @@ async def test_when_the_client_leaves_the_model_is_let_go(dialect: Dialect, mome
 
 
 async def test_the_tokens_arrive_as_they_come(dialect: Dialect) -> None:
-    server = ScriptedServer(llm_proxy.proxy(Model().connect), dialect)
+    server = ScriptedServer(proxy_to(Model()), dialect)
     async with server.lifespan():
         result = await server.post("/chat").leave_at_message(4).run()
     assert result.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -94,6 +131,7 @@ async def test_a_model_that_cannot_be_reached_is_a_502(dialect: Dialect) -> None
 @pytest.mark.patience(60)
 def test_the_proxy_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llm_proxy, "PACE", 5.0)  # of virtual time: the stream has no end
-    app = llm_proxy.proxy(lambda: AsyncTestClient(llm_proxy.model))
     dialects = [dialect for dialect in USUAL_DIALECTS if dialect.lifespan]
-    Sweep(app, dialects=dialects, limit=8).post("/chat", body=b"{}").assert_clean()
+    Sweep(proxy_to(llm_proxy.model), dialects=dialects, limit=8).post(
+        "/chat", body=b"{}"
+    ).assert_clean()

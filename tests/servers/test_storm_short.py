@@ -25,6 +25,13 @@ def test_a_storm_of_300_clients_leaves_nothing_behind(server: str) -> None:
     assert not report.failures, f"\n{report}"
 
 
+@pytest.mark.patience(90)
+@pytest.mark.parametrize("policy", ["cancel", "finish"])
+def test_a_storm_under_a_policy_leaves_nothing_behind(policy: str) -> None:
+    report = run("uvicorn-h11", connections=300, seed=2, policy=policy)
+    assert not report.failures, f"\n{report}"
+
+
 async def answer(request: Request) -> Response:
     return PlainTextResponse("unasked")
 

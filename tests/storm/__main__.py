@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from itertools import product
 from secrets import randbelow
 
 from tests.storm.report import run
-from tests.storm.servers import CHOICES
+from tests.storm.servers import CHOICES, POLICIES
 
 
 def main() -> int:
@@ -16,15 +17,17 @@ def main() -> int:
     parser.add_argument("--server", choices=CHOICES, default="all")
     parser.add_argument("--connections", type=int, default=5000, help="for each server")
     parser.add_argument("--seed", type=int, help="a random one if not given; it is printed")
+    parser.add_argument("--policy", choices=[*POLICIES, "all"], default="continue")
     options = parser.parse_args()
     seed = randbelow(1_000_000) if options.seed is None else options.seed
     failures = []
-    for name in CHOICES[options.server]:
+    policies = POLICIES if options.policy == "all" else [options.policy]
+    for name, policy in product(CHOICES[options.server], policies):
         try:
-            report = run(name, options.connections, seed)
+            report = run(name, options.connections, seed, policy)
         except RuntimeError as exc:
-            print(f"{name}, seed {seed}: {exc}", end="\n\n", flush=True)
-            failures.append(f"{name}: the server does not answer any more")
+            print(f"{name}, {policy}, seed {seed}: {exc}", end="\n\n", flush=True)
+            failures.append(f"{name}, {policy}: the server does not answer any more")
         else:
             print(report, end="\n\n", flush=True)
             failures += report.failures

@@ -1,9 +1,12 @@
-"""What the storm goes over: the demo's five middlewares around one endpoint of each kind."""
+"""What the storm goes over: the demo's five middlewares around one endpoint of each kind, under the
+policy that the environment names."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from functools import wraps
+from typing import Any
 
 import anyio
 
@@ -38,6 +41,7 @@ from tests.storm.pieces import (
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 FILE = make_file()
+POLICY: Any = os.environ.get("STORM_POLICY")
 speak_up()
 
 
@@ -136,4 +140,5 @@ app = Hesper(
         Route("/probe", probe),
     ],
     middleware=[identify, record, Middleware(Timing), Middleware(Counting), protect],
+    on_disconnect=POLICY,
 )

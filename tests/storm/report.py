@@ -106,19 +106,19 @@ class Report:
         return "\n".join(self.lines)
 
 
-def run(name: str, connections: int, seed: int) -> Report:
+def run(name: str, connections: int, seed: int, policy: str = "continue") -> Report:
     """Let the storm go over the server ``name``; over the control too, if anything is amiss."""
-    report = Report(_run(name, APP, connections, seed))
+    report = Report(_run(name, APP, connections, seed, policy))
     if _amiss(report.hesper):
-        report.control = _run(name, CONTROL, connections, seed)
+        report.control = _run(name, CONTROL, connections, seed, policy)
     _write(report, connections, seed)
     return report
 
 
-def _run(name: str, app: str, connections: int, seed: int) -> Result:
+def _run(name: str, app: str, connections: int, seed: int, policy: str) -> Result:
     warm_up = max(300, connections // 5)
     patience = PATIENCE if app is APP else CONTROL_PATIENCE
-    with serve(name, app) as server:
+    with serve(name, app, policy) as server:
         _settle(server, None)
         before = server.probe(by_type=True)
         asyncio.run(storm(server.port, seed, range(-warm_up, 0), patience))
@@ -136,7 +136,7 @@ def _run(name: str, app: str, connections: int, seed: int) -> Result:
         sleep(IDLE)
         after = server.probe(by_type=True)
         log = Log(server.log())
-    return Result(name, tally, ended - began, quiet - ended, before, warm, after, log)
+    return Result(f"{name}, {policy}", tally, ended - began, quiet - ended, before, warm, after, log)
 
 
 def _settle(server: Server, before: dict[str, Any] | None) -> None:

@@ -41,6 +41,9 @@ writes a 400, and trio raises ``BusyResourceError`` in it)."""
 APP = "tests.storm.app:app"
 CONTROL = "tests.storm.control:app"
 
+POLICIES = ["continue", "cancel", "finish"]
+"""What a client's leaving may mean for the handlers of ``APP``."""
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -96,8 +99,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(name: str, app: str) -> Iterator[Server]:
-    """Run the server ``name`` until the block ends."""
+def serve(name: str, app: str, policy: str) -> Iterator[Server]:
+    """Run the server ``name``, with the app under a policy, until the block ends."""
     port = free_port()
     command = COMMANDS[name].format(app=app, port=port).split()
     with tempfile.TemporaryDirectory() as directory:
@@ -109,7 +112,7 @@ def serve(name: str, app: str) -> Iterator[Server]:
                 stdout=stream,
                 stderr=stream,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "STORM_POLICY": policy},
                 start_new_session=True,
             )
         try:

@@ -80,6 +80,7 @@ EXAMPLES: dict[str, Callable[[], SweptRequest]] = {
     "events, a listener": lambda: Sweep(events.app, limit=3).get("/game"),
     "limits": lambda: Sweep(limits.app).get("/search?seconds=1"),
     "limits, a stream": lambda: Sweep(limits.app).get("/reports/export?rows=2"),
+    "limits, a timeout": lambda: Sweep(limits.app, may_fail=True).get("/search?seconds=3600"),
     "observing": lambda: Sweep(observing.app).get("/slow"),
     "payments": lambda: Sweep(payments.payments(":memory:"), dialects=STARTING).post(
         "/payments", json={"id": "tea", "cents": 450}
