@@ -14,7 +14,7 @@ import trio
 from hesper.applications import Hesper
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response, StreamingResponse
-from hesper.routing import Mount, Route, WebSocketRoute
+from hesper.routing import BaseRoute, Mount, Route, WebSocketRoute
 from hesper.testing import Dialect, ScriptedServer
 from hesper.testing.dialects import DAPHNE, UVICORN
 from hesper.types import ASGIApp
@@ -217,6 +217,50 @@ async def test_e15_teardown_that_awaits_completes(dialect: Dialect) -> None:
         await shut_down(server, app)
         await client.finish()
     assert idle.ended == ["closed"]
+
+
+@in_virtual_time
+@over("kind", ["request", "socket"])
+@over("policy", ["continue", "cancel"])
+async def test_e15_teardown_of_a_handler_that_awaits_completes(
+    dialect: Dialect, kind: str, policy: Any
+) -> None:
+    begun = anyio.Event()
+    ended: list[str] = []
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            await anyio.sleep(3)
+            ended.append("clean")
+
+    async def endpoint(request: Request) -> Response:
+        await work()
+        raise AssertionError
+
+    async def socket(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await work()
+
+    routes: list[BaseRoute] = [
+        Route("/", endpoint, on_disconnect=policy),
+        WebSocketRoute("/", socket, on_disconnect=policy),
+    ]
+    app = Hesper(routes=routes, middleware=[pass_on], shutdown_grace=1)
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan():
+        script = server.get("/") if kind == "request" else server.websocket("/")
+        async with script.open() as client:
+            await begun.wait()
+            await shut_down(server, app)
+            result = await client.finish()
+    assert ended == ["clean"]
+    if kind == "request":
+        assert result.status == 503
+    else:
+        assert result.close_code == restart_code(dialect)
 
 
 @in_virtual_time

@@ -182,6 +182,8 @@ class Grace:
             return result
 
     def _arrived(self, cancelled: BaseException) -> None:
+        if not (self._any_cancel or self._stretch.interrupted):
+            return  # a shield, if only for a step, would let scopes inside take it for theirs
         if not self._scope.cancel_called:
             self.cause = cancelled
         if not self.armed:
