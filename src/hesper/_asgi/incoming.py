@@ -477,11 +477,12 @@ class Incoming:
             self.pump.cancel()
 
     async def close(self) -> None:
-        """The response has ended: stop the pump and wait for it. Harmless on a second call."""
+        """The response has ended: stop the pump and wait for it. Harmless on a second call, which
+        waits as well: under a supervisor two tasks may come to the end."""
         self.closed = True
         self.wake()
         pump = self.pump
         if pump is not None:
-            self.pump = None
             pump.cancel()
             await pump.join()
+            self.pump = None
