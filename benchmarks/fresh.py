@@ -12,7 +12,10 @@ import os
 import shutil
 import sys
 import tempfile
+from pathlib import Path
 from typing import cast
+
+ROOT = Path(__file__).parents[1]
 
 TIMEOUT = 120.0
 """Seconds that one measurement may take."""
@@ -28,11 +31,13 @@ class Failed(Exception):
 
 @functools.cache
 def environment() -> dict[str, str]:
-    """Return this process's environment, with a place for compiled modules."""
+    """Return this process's environment, with a place for compiled modules, and the benchmark on
+    the path: a server's workers do not look where they were started."""
     made = tempfile.mkdtemp(prefix="hesper-bench-pyc-")
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    return kept | {"PYTHONPYCACHEPREFIX": made}
+    path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
+    return kept | {"PYTHONPYCACHEPREFIX": made, "PYTHONPATH": path}
 
 
 async def python(*arguments: str) -> str:

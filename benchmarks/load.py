@@ -6,8 +6,8 @@ the next request when the answer to the last is there.
 
 import asyncio
 import sys
-from contextlib import suppress
 from time import perf_counter
+from typing import cast
 
 from benchmarks.servers import CONNECTIONS, HOST
 
@@ -24,9 +24,9 @@ class Connection(asyncio.Protocol):
         self.length = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.write(self.request)
+        # uvloop's is no subclass.
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
         self.received += data
@@ -67,8 +67,10 @@ async def main(port: int, path: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    with suppress(ImportError):
+    work = main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]))
+    try:
         import uvloop
-
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3])))
+    except ImportError:
+        asyncio.run(work)
+    else:
+        uvloop.run(work)

@@ -48,6 +48,11 @@ class Duel:
     unit: str = "µs"
 
     @property
+    def timed(self) -> bool:
+        """Whether it is about time, not memory."""
+        return self.unit in ("µs", "ms")
+
+    @property
     def lost(self) -> bool:
         return self.hesper > self.starlette
 

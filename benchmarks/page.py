@@ -63,11 +63,15 @@ def duels(found: Sequence[Duel]) -> Iterator[str]:
             duel.case,
             f"{duel.hesper:,.1f} {duel.unit}",
             f"{duel.starlette:,.1f} {duel.unit}",
-            share(duel) + (" **slower**" if duel.lost else ""),
+            share(duel) + mark(duel),
         ]
         for duel in found
     ]
     return rows(["case", "Hesper", "Starlette", "Hesper / Starlette"], shown)
+
+
+def mark(duel: Duel) -> str:
+    return "" if not duel.lost else " **slower**" if duel.timed else " **more**"
 
 
 def share(duel: Duel) -> str:

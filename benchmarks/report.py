@@ -47,7 +47,7 @@ def verdict(bar: Bar) -> str:
 
 def duel_line(duel: Duel) -> str:
     return (
-        f"{'SLOWER' if duel.unit in ('µs', 'ms') else 'MORE'} than Starlette: {duel.case}: "
+        f"{'SLOWER' if duel.timed else 'MORE'} than Starlette: {duel.case}: "
         f"{duel.hesper:.2f} {duel.unit} against {duel.starlette:.2f}"
     )
 

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.asgi import FIRST_ID
+from benchmarks.fresh import environment
 from benchmarks.plan import APP, LAYERS
 
 HOST = "127.0.0.1"
@@ -81,7 +82,7 @@ async def start(server: str, app: str, layers: int) -> Server:
         "-m",
         server,
         *arguments,
-        env=os.environ | {APP: app, LAYERS: str(layers)},
+        env=environment() | {APP: app, LAYERS: str(layers)},
         stdout=DEVNULL,
         stderr=DEVNULL,
         start_new_session=True,
@@ -163,7 +164,7 @@ async def load(server: Server, seconds: int) -> Load:
     """Put a load on a server and return what it did.
 
     Raises:
-        Unfit: some answers were none.
+        Unfit: no answer came, or some were errors.
     """
     before = cpu_seconds(server)
     rate = await requests_per_second(server, seconds)
@@ -174,7 +175,7 @@ async def requests_per_second(server: Server, seconds: int) -> float:
     """Run the client and return what it says.
 
     Raises:
-        Unfit: some answers were none.
+        Unfit: no answer came, or some were errors.
     """
     if shutil.which("wrk"):
         url = f"http://{HOST}:{server.port}{PATH}"
@@ -189,4 +190,6 @@ async def requests_per_second(server: Server, seconds: int) -> float:
     bad = re.search(r"(Non-2xx or 3xx responses|Socket errors).*", output)
     if found is None or bad:
         raise Unfit(bad[0] if bad else (errors.strip() or "the client said nothing"))
+    if not float(found[1]):
+        raise Unfit("no request was answered")
     return float(found[1])

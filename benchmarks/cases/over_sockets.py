@@ -133,11 +133,13 @@ def bar(server: str, loads: Loads) -> Bar:
 
 
 def duel(outcome: Outcome, server: str, layers: int, loads: Loads) -> None:
-    mine, theirs = ("hesper", layers), ("starlette", layers)
-    if mine in loads and theirs in loads:
-        case = f"{server}, {layers} middlewares, wall time"
-        times = [1e6 / middle_rate(loads, key) for key in (mine, theirs)]
-        outcome.duels.append(Duel(case, *times))
+    """Note how the two did by CPU time, where it is known: wall time is whoever's that is here."""
+    keys = ("hesper", layers), ("starlette", layers)
+    if all(key in loads for key in keys):
+        figures, kind = [middle_cost(loads, key) for key in keys], "CPU of the server"
+        if not all(figures):
+            figures, kind = [1e6 / middle_rate(loads, key) for key in keys], "wall time"
+        outcome.duels.append(Duel(f"{server}, {layers} middlewares, {kind}", *figures))
 
 
 def chart(server: str, loads: Loads) -> Chart:

@@ -34,11 +34,10 @@ from hesper._asgi.socket_incoming import SocketIncoming
 from hesper._concurrency import (
     Grace,
     Interrupted,
-    Interruptible,
     cancelled_type,
     interruptible,
     leashed,
-    resumed,
+    leashed_from,
     running_loop,
 )
 from hesper.exceptions import ClientDisconnect, HandlerTimeout
@@ -74,7 +73,9 @@ def name_of(scope: Scope) -> str:
     """An endpoint's name, for the log."""
     endpoint = scope.get("endpoint")
     name = getattr(endpoint, "__qualname__", None) or type(endpoint).__qualname__
-    return f"{scope.get('method', 'WEBSOCKET')} {scope['path']!r} ({name})"
+    # What the client wrote is escaped: a record of the log stays one line.
+    method = ascii(scope.get("method", "WEBSOCKET"))[1:-1]
+    return f"{method} {scope['path']!r} ({name})"
 
 
 class Foreign:
@@ -126,18 +127,16 @@ async def cancel_with_client(
         ClientDisconnect: it was cancelled.
     """
     seconds = CANCEL_GRACE if policy.cancel_grace is None else policy.cancel_grace
-
-    def attach(stretch: Interruptible) -> None:
-        client.add_stretch(stretch)
-        if client.disconnected:
-            stretch.interrupt()
-
     try:
-        return await leashed(work, seconds, attach, client.remove_stretch)
+        return await leashed(work, seconds, client)
     except Interrupted as interrupted:
-        if interrupted.exceeded:
-            _warn_abandoned(scope, seconds)
-    raise ClientDisconnect("before there was a response")
+        raise _left(interrupted, scope, seconds) from None
+
+
+def _left(interrupted: Interrupted, scope: Scope, seconds: float) -> ClientDisconnect:
+    if interrupted.exceeded:
+        _warn_abandoned(scope, seconds)
+    return ClientDisconnect("before there was a response")
 
 
 def _warn_abandoned(scope: Scope, seconds: float) -> None:
@@ -209,16 +208,20 @@ async def govern(handler: Handler, request: Any) -> Any:
 
 
 async def _cancel(handler: Handler, request: Any, policy: Policy) -> Any:
-    work: Callable[[], Awaitable[Any]] = partial(handler, request)
-    if running_loop() is not None:
-        # A handler that answers without waiting cannot be cancelled, and pays for none of it.
-        steps = handler(request).__await__()
-        try:
-            trap = next(steps)
-        except StopIteration as done:
-            return done.value
-        work = partial(resumed, steps, trap)
-    return await cancel_with_client(work, request._exchange.incoming, policy, request.scope)
+    if running_loop() is None:
+        work = partial(handler, request)
+        return await cancel_with_client(work, request._exchange.incoming, policy, request.scope)
+    # A handler that answers without waiting cannot be cancelled, and pays for none of it.
+    steps: Any = handler(request).__await__()
+    try:
+        trap = next(steps)
+    except StopIteration as done:
+        return done.value
+    seconds = CANCEL_GRACE if policy.cancel_grace is None else policy.cancel_grace
+    try:
+        return await leashed_from(steps, trap, seconds, request._exchange.incoming)
+    except Interrupted as interrupted:
+        raise _left(interrupted, request.scope, seconds) from None
 
 
 async def _on_terms(handler: Handler, request: Any, policy: Policy) -> Any:

@@ -13,6 +13,7 @@ from hesper._headers import encode_header
 from hesper._response import Response
 from hesper.concurrency import iterate_in_threadpool
 from hesper.datastructures import URL
+from hesper.exceptions import UsageError
 from hesper.types import Message, Scope
 
 __all__ = [
@@ -116,6 +117,9 @@ class StreamingResponse(Response):
             a checksum (RFC 9110 section 6.5). Not called where the server has no trailers (ASGI
             extension "http.response.trailers"), nor if the body broke off.
 
+    Raises:
+        UsageError: ``trailers`` cannot be called.
+
     The iterable is closed exactly once (``aclose()`` or ``close()``), in the task that iterated it,
     also if it was never begun. When the client leaves, an async one is cancelled where it waits and
     may await in its ``finally`` for 5 seconds; a sync one stops after its current item.
@@ -143,6 +147,11 @@ class StreamingResponse(Response):
         if trailers is None:
             self.body_iterator = chunks
         else:
+            if not callable(trailers):
+                raise UsageError(
+                    f"Expected trailers to be a function that is called after the body, got "
+                    f"{trailers!r}: write trailers=lambda: ..."
+                )
             self._plain = False
             self._body = self._with_trailers = TrailersBody(chunks, self.charset, trailers)
             self._deferred = True

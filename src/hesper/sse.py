@@ -116,6 +116,7 @@ class _EventBody(Body):
     def opened(self, incoming: Incoming, stretch: Interruptible) -> None:
         if self._ours:
             self._events.idle = incoming, stretch
+            self._events.farewell = self._farewell
 
     async def send(self, exchange: Exchange, start: Message) -> None:
         if self._ping is None or not self._ours:
@@ -147,7 +148,7 @@ class _EventBody(Body):
                 events.since = anyio.current_time()
 
 
-_END = object()
+_END, _SHUTDOWN = object(), object()
 
 
 class _Events:
@@ -166,6 +167,8 @@ class _Events:
         """A ping that is being sent: of two sends at a time some servers make one error."""
         self.failure: Exception | None = None
         """What became of a ping."""
+        self.farewell: bytes | None = None
+        """What to end with when the app shuts down."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -184,22 +187,30 @@ class _Events:
                 del failure  # its traceback holds this frame
         if event is _END:
             raise StopAsyncIteration
+        if event is _SHUTDOWN:
+            farewell, self.farewell = self.farewell, None
+            if not farewell:
+                raise StopAsyncIteration
+            return farewell
         if isinstance(event, (bytes, ServerSentEvent)):
             return event if isinstance(event, bytes) else event.encode()
         return ServerSentEvent(event if isinstance(event, str) else encode_json(event)).encode()
 
     async def _wait(self, iterator: AsyncIterator[Any]) -> Any:
+        """The next event; ``_END`` if there is none, ``_SHUTDOWN`` if there shall be none."""
         self.since = anyio.current_time()
+        if self.idle is None:  # a middleware asks
+            return await anext(iterator, _END)
+        incoming, stretch = self.idle
+        if incoming.shutting_down and not incoming.heard:
+            return _SHUTDOWN
+        incoming.add_idle(stretch)
         self.waits = True
-        if self.idle is not None:
-            incoming, stretch = self.idle
-            incoming.add_idle(stretch)
         try:
             return await anext(iterator, _END)
         finally:
             self.waits = False
-            if self.idle is not None:
-                incoming.remove_idle(stretch)
+            incoming.remove_idle(stretch)
 
     async def aclose(self) -> None:
         if self._iterator is not None:

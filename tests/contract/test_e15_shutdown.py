@@ -2,12 +2,14 @@
 get a grace period, then are cancelled; shutdown never hangs on an idle stream; teardown that awaits
 completes."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
+import trio
 
 from hesper.applications import Hesper
 from hesper.requests import Request
@@ -169,6 +171,40 @@ async def test_e15_a_second_call_cancels_at_once(dialect: Dialect) -> None:
         await client.finish()
         assert anyio.current_time() - before < 1.5
     assert idle.ended == ["closed"]
+
+
+@in_virtual_time
+async def test_e15_a_callback_of_the_loop_may_begin_it(dialect: Dialect) -> None:
+    """As `loop.add_signal_handler` calls it: outside of any task."""
+    begun = anyio.Event()
+
+    async def endpoint(request: Request) -> Response:
+        begun.set()
+        await request.wait_shutting_down()
+        return PlainTextResponse("goodbye")
+
+    async def stubborn(request: Request) -> Response:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    app = Hesper(routes=[Route("/", endpoint), Route("/stubborn", stubborn)])
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan(), server.get("/stubborn").open() as late:
+        async with server.get("/").open() as client:
+            await begun.wait()
+            in_a_callback(lambda: app.begin_shutdown(2))
+            result = await client.finish()
+        assert (result.status, result.body) == (200, b"goodbye")
+        assert (await late.finish()).status == 503
+
+
+def in_a_callback(call: Callable[[], object]) -> None:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        trio.lowlevel.current_trio_token().run_sync_soon(call)
+    else:
+        loop.call_soon(call)
 
 
 @in_virtual_time

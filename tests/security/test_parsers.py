@@ -4,8 +4,9 @@ The parsers have property tests of their own, beside their modules. Here the sam
 through an application that looks at everything a request has.
 """
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import anyio
@@ -18,7 +19,8 @@ from hesper._host import parse_host_header
 from hesper.applications import Hesper
 from hesper.conditional import parse_etags, parse_range
 from hesper.cookies import cookie_parser
-from hesper.datastructures import URL, Headers, QueryParams
+from hesper.datastructures import URL, FormData, Headers, QueryParams
+from hesper.formparsers import FormParser, MultiPartException, MultiPartParser
 from hesper.middleware import Middleware
 from hesper.middleware.compression import CompressionMiddleware
 from hesper.middleware.cors import CORSMiddleware
@@ -179,6 +181,34 @@ def quietly(parse: Callable[[Any], object]) -> Callable[[Any], object]:
     return run
 
 
+def form(body: bytes, content_type: str = "application/x-www-form-urlencoded") -> FormData | None:
+    """A form without limits; None if it is refused. All of it is there, so nothing waits."""
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    headers = Headers({"content-type": content_type})
+    parser: Any
+    if content_type.startswith("multipart"):
+        parser = MultiPartParser(headers, stream(), max_fields=math.inf, max_part_size=2**30)
+    else:
+        parser = FormParser(headers, stream(), max_fields=math.inf, max_part_size=2**30)
+    try:
+        parser.parse().send(None)
+    except StopIteration as done:
+        fields: FormData = done.value
+        return fields
+    except MultiPartException:
+        return None
+    raise AssertionError("it waits for something")
+
+
+def multipart(body: bytes) -> FormData | None:
+    return form(body, "multipart/form-data; boundary=x")
+
+
+FIELD = b'--x\r\nContent-Disposition: form-data; name="a"\r\n'
+
 GROWING: dict[str, tuple[Callable[[Any], object], Callable[[int], Any]]] = {
     "cookies": (cookie_parser, lambda n: "a=b; " * n),
     "one cookie": (cookie_parser, lambda n: "a=" + "\\1" * n),
@@ -195,6 +225,12 @@ GROWING: dict[str, tuple[Callable[[Any], object], Callable[[int], Any]]] = {
     "a host": (quietly(parse_host_header), lambda n: "a." * n),
     "colons in a host": (quietly(parse_host_header), lambda n: ":" * n),
     "a URL": (quietly(lambda v: URL(v).include_query_params(a=1)), lambda n: "http://a/" + "/" * n),
+    "an urlencoded form": (form, lambda n: b"a=b&" * n),
+    "an urlencoded form of separators": (form, lambda n: b"&=" * n),
+    "an urlencoded field": (form, lambda n: b"a=" + b"%2" * n),
+    "a multipart form": (multipart, lambda n: (FIELD + b"\r\n\r\n") * n + b"--x--\r\n"),
+    "a multipart field": (multipart, lambda n: FIELD + b"\r\n" + b"\r\n--" * n + b"\r\n--x--\r\n"),
+    "a multipart header": (multipart, lambda n: FIELD + b"A: " + b"b" * n),
     "headers": (
         lambda v: Headers(raw=v).getlist("x"),
         lambda n: [(b"x", b"y")] * n,

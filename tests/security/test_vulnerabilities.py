@@ -7,16 +7,20 @@ decompression of request bodies (there is none), debugger consoles (the debug pa
 
 import logging
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import anyio
 import anyio.to_thread
 import pytest
 
 from hesper.applications import Hesper
+from hesper.background import BackgroundTask
 from hesper.datastructures import UploadFile
+from hesper.endings import log_ending
 from hesper.middleware import Middleware
 from hesper.middleware.cors import CORSMiddleware
 from hesper.middleware.httpsredirect import HTTPSRedirectMiddleware
@@ -29,6 +33,7 @@ from hesper.responses import (
     PlainTextResponse,
     RedirectResponse,
     Response,
+    StreamingResponse,
 )
 from hesper.routing import Mount, Route
 from hesper.staticfiles import StaticFiles
@@ -394,6 +399,33 @@ async def test_session_tampering() -> None:
         assert (result.status, result.text) == (200, "{}")
 
 
+async def test_session_fixation() -> None:
+    """A session that an attacker planted in a browser is worth nothing once its user has logged in."""
+
+    async def log_in(request: Request) -> Response:
+        request.session.clear()
+        request.session["user"] = "ann"
+        return PlainTextResponse("welcome")
+
+    async def shown(request: Request) -> Response:
+        return JSONResponse(dict(request.session))
+
+    async def visit(request: Request) -> Response:
+        request.session["csrf"] = "known"
+        return PlainTextResponse("welcome")
+
+    app = Hesper(
+        routes=[Route("/visit", visit), Route("/login", log_in), Route("/", shown)],
+        middleware=[Middleware(SessionMiddleware, secret_key="secret")],
+    )
+    planted = (await ask(app, "/visit")).headers["set-cookie"].partition(";")[0]
+    result = await ask(app, "/login", headers={"cookie": planted})
+    own = result.headers["set-cookie"].partition(";")[0]
+    assert own != planted
+    assert (await ask(app, headers={"cookie": own})).text == '{"user":"ann"}'
+    assert (await ask(app, headers={"cookie": planted})).text == '{"csrf":"known"}'
+
+
 async def test_cookies_without_a_name_do_not_become_others() -> None:
     """CVE-2023-23934 (Werkzeug): ``=__Host-a=b`` was read as the cookie ``__Host-a``."""
 
@@ -409,6 +441,47 @@ async def test_bad_cookies_write_nothing_into_the_log(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.DEBUG, logger="hesper"):
         await ask(SESSIONS, headers={"cookie": "; ".join(["\x01=\x02", "a", "=;"] * 500)})
     assert [record for record in caplog.records if record.name.startswith("hesper")] == []
+
+
+EVIL = "a\r\nERROR root: forged\x1b[31m\u2028\x85"
+
+
+async def test_log_injection(
+    caplog: pytest.LogCaptureFixture, expected_errors: ExpectedErrors
+) -> None:
+    """CVE-2024-1681 (Flask-CORS) and its like: a path with line breaks made lines of the log."""
+
+    async def slow(request: Request) -> Response:
+        async def body() -> AsyncIterator[str]:
+            yield "half"
+            await anyio.sleep_forever()
+
+        return StreamingResponse(body())
+
+    async def fail(request: Request) -> Response:
+        raise ValueError(request.path_params["path"])
+
+    async def background(request: Request) -> Response:
+        return PlainTextResponse("x", background=BackgroundTask(fail, request))
+
+    app = Hesper(
+        routes=[
+            Route("/slow/{path}", slow, timeout=0.01),
+            Route("/fail/{path}", fail),
+            Route("/background/{path}", background),
+        ],
+        on_ending=[log_ending],
+    )
+    headers = {"cookie": EVIL.encode(), "host": EVIL.encode(), "user-agent": EVIL.encode()}
+    with caplog.at_level(logging.DEBUG):
+        for name in ("slow", "fail", "background", "missing"):
+            await ask(app, f"/{name}/{quote(EVIL)}", headers=headers)
+    expected_errors.take()
+    messages = [r.getMessage() for r in caplog.records if r.name.startswith("hesper")]
+    assert any("was broken off" in message for message in messages)
+    assert sum("forged" in message for message in messages) >= 2
+    for message in messages:
+        assert message.isprintable()
 
 
 async def test_a_debug_page_escapes_what_a_client_sent(expected_errors: ExpectedErrors) -> None:

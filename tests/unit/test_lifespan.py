@@ -646,6 +646,55 @@ async def test_children_are_entered_after_their_parent_and_left_before_it_in_rev
     assert server.types == [STARTED, STOPPED]
 
 
+async def test_an_app_in_several_places_runs_once_inside_of_all_of_them() -> None:
+    log, server = Log(), Server()
+    shared_context, shared_app = log.context("shared", {"a": 1}), App()
+    foreign = log.app("foreign", {"b": 2})
+    places: list[Child] = [OwnLifespan(shared_context, shared_app) for _ in range(3)]
+    foreign_places = [ForeignLifespan(foreign) for _ in range(2)]
+    outer = OwnLifespan(log.context("outer"), App(), [places[0], foreign_places[0]])
+    other = OwnLifespan(log.context("other"), App(), [foreign_places[1], places[1]])
+    await server.serve_shortly(log.context("root"), places[2], outer, other)
+    assert log[:5] == [
+        *("root enters", "outer enters", "other enters", "foreign starts", "shared enters"),
+    ]
+    assert log[5:] == [
+        *("shared leaves", "foreign stops", "other leaves", "outer leaves", "root leaves"),
+    ]
+    scope: dict[str, Any] = {"type": "http", "state": server.scope["state"]}
+    for place in places:
+        assert (state_of(place, scope) or {})["a"] == 1
+    for place in foreign_places:
+        assert (state_of(place, scope) or {})["b"] == 2
+
+
+async def test_an_app_in_several_places_ends_its_work_once() -> None:
+    log, server = Log(), Server()
+
+    class Working(App):
+        shutdown_grace = 5.0
+
+        def _begin_work(self) -> None:
+            log.append("work begins")
+
+        async def _end_work(self, grace: float) -> None:
+            log.append(f"work ends in {grace:g} s")
+
+    context, app = log.context("a"), Working()
+    outer = OwnLifespan(log.context("outer"), App(), [OwnLifespan(context, app)])
+    await server.serve_shortly(DefaultLifespan(), outer, OwnLifespan(context, app))
+    assert log == [
+        *(
+            "outer enters",
+            "a enters",
+            "work begins",
+            "work ends in 5 s",
+            "a leaves",
+            "outer leaves",
+        ),
+    ]
+
+
 async def test_a_child_is_given_its_own_app() -> None:
     apps: list[object] = []
 

@@ -489,6 +489,11 @@ async def test_a_server_without_trailers_gets_the_body_alone() -> None:
     assert (result.text, result.complete, result.violations) == ("onetwo", True, [])
 
 
+def test_trailers_that_are_no_function_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"got \{'x-size': '1'\}: write trailers=lambda: ..."):
+        StreamingResponse(counted([0]), trailers={"x-size": "1"})  # type: ignore[arg-type]
+
+
 async def test_a_response_whose_trailers_fail_is_not_complete() -> None:
     def fail() -> Mapping[str, str]:
         raise ValueError("no sum")

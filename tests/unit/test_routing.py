@@ -30,6 +30,7 @@ from hesper.routing import (
     Router,
     WebSocketRoute,
 )
+from hesper.testclient import AsyncTestClient
 from hesper.testing import ScriptedServer
 from hesper.types import Receive, Scope, Send
 from hesper.websockets import WebSocket, WebSocketClose
@@ -589,6 +590,28 @@ async def test_what_is_mounted_twice_is_started_once() -> None:
     router = Router([Route("/", named("x")), Mount("/a", app=below), Host("b.org", below)])
     async with ScriptedServer(router).lifespan():
         assert log == ["start"]
+
+
+async def test_what_is_mounted_at_two_levels_is_started_once_and_gives_its_state_at_both() -> None:
+    log: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> Any:
+        log.append("start")
+        yield {"of": "below"}
+        log.append("stop")
+
+    async def show(request: Request) -> Response:
+        return PlainTextResponse(request.state.of)
+
+    below = Router([Route("/", show)], lifespan=lifespan)
+    middle = Router([Mount("/b", app=below)])
+    router = Router([Mount("/b", app=below), Mount("/a", app=middle)])
+    async with AsyncTestClient(router) as client:
+        assert (await client.get("/b/")).text == "below"
+        assert (await client.get("/a/b/")).text == "below"
+        assert log == ["start"]
+    assert log == ["start", "stop"]
 
 
 async def test_a_router_alone_has_a_lifespan() -> None:

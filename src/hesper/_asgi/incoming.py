@@ -283,11 +283,9 @@ class Incoming:
         self.wake()
 
     def add_idle(self, stretch: Interruptible) -> None:
-        """From here on a shutdown that nobody listens to interrupts ``stretch``, at once if it has
+        """From here on a shutdown that nobody listens to interrupts ``stretch``; not one that has
         come before."""
         self._idle = (*self._idle, stretch)
-        if self.shutting_down and not self.heard:
-            stretch.interrupt()
 
     def remove_idle(self, stretch: Interruptible) -> None:
         """From here on it does not."""

@@ -3,7 +3,8 @@
 The rules:
 
 1. Contexts are entered and left in the lifespan's own task: they may hold cancel scopes.
-2. Parents are entered before their children and left after them; children are left in reverse.
+2. Parents are entered before their children and left after them; children are left in reverse. An
+   app that is mounted more than once runs once, inside of all that it is mounted in.
 3. What was entered is left, whatever comes. A cancellation by the server is a shutdown to the
    contexts: they are left without an error, may await for ``GRACE`` seconds (see ``Grace``), and
    then the cancellation comes out. The server is sent nothing: it did not ask.
@@ -20,7 +21,7 @@ import inspect
 import math
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -34,6 +35,7 @@ from typing import Any, TypeAlias
 import anyio
 
 from hesper._asgi.lifespan_host import GRACE, Hosted
+from hesper._asgi.lifespan_order import each_app_once
 from hesper._concurrency import Grace, cancelled_type, interruptible
 from hesper.exceptions import HesperDeprecationWarning, UsageError
 from hesper.types import ASGIApp, Receive, Scope, Send
@@ -196,13 +198,17 @@ def _log_error_of_cancelled(failure: BaseException | None) -> None:
         logger.error("A lifespan failed while it was cancelled.", exc_info=failure)
 
 
-def working_apps(node: OwnLifespan) -> Iterator[Any]:
-    """The apps in a lifespan that have work of their own to end, parents first."""
-    if hasattr(node.app, "_end_work"):
-        yield node.app
-    for child in node.children:
-        if isinstance(child, OwnLifespan):
-            yield from working_apps(child)
+def working_apps(node: OwnLifespan) -> list[Any]:
+    """The apps in a lifespan that have work of their own to end, each once, parents first; a foreign
+    one is told by its own lifespan."""
+    found: dict[Any, None] = {}
+    todo = [node]
+    while todo:
+        node = todo.pop(0)
+        if hasattr(node.app, "_end_work"):
+            found.setdefault(node.app)
+        todo += [child for child in node.children if isinstance(child, OwnLifespan)]
+    return [*found]
 
 
 class _Talk:
@@ -219,11 +225,13 @@ class _Talk:
         """Enter the contexts, wait for the shutdown, leave them."""
         async with AsyncExitStack() as contexts:
             self._publish(await _enter_own(root, contexts))
-            await self._enter(root.children, contexts)
+            order = each_app_once(root.children)
+            for places in order:
+                await self._enter(places, contexts)
             if grace.settle():
                 return  # a context swallowed the cancellation
             self._asked = None
-            for app in reversed([*working_apps(root)]):
+            for app in reversed(working_apps(root)):
                 app._begin_work()
                 # Rule 6: the outermost first, whose requests the others' are.
                 contexts.push_async_callback(self._end_work, app)
@@ -238,19 +246,17 @@ class _Talk:
         # A server that did not ask is in a hurry: what is under way has no time but for cleanup.
         await app._end_work(0.0 if self._asked is None else app.shutdown_grace)
 
-    async def _enter(self, children: Sequence[Child], contexts: AsyncExitStack) -> None:
-        for child in children:
-            if isinstance(child, ForeignLifespan):
-                hosted = Hosted(child.app, self._scope)
-                self._publish_of(child, await contexts.enter_async_context(hosted))
-            else:
-                self._publish_of(child, await _enter_own(child, contexts))
-                await self._enter(child.children, contexts)
-
-    def _publish_of(self, child: Child, state: Mapping[str, Any]) -> None:
+    async def _enter(self, places: Sequence[Child], contexts: AsyncExitStack) -> None:
+        """Enter the lifespan of one app, which is mounted in these places."""
+        child = places[0]
+        state: Mapping[str, Any]
+        if isinstance(child, OwnLifespan):
+            state = await _enter_own(child, contexts)
+        else:
+            state = await contexts.enter_async_context(Hosted(child.app, self._scope))
         if state:
             known = self._scope.get("state", {}).get(STATES, {})
-            self._publish({STATES: {**known, child: state}})
+            self._publish({STATES: {**known, **dict.fromkeys(places, state)}})
 
     def _publish(self, state: Mapping[str, Any]) -> None:
         if not state:

@@ -29,6 +29,7 @@ from hesper._concurrency import (
     interruptible,
     loop_token,
     new_event,
+    now,
     spawn,
 )
 
@@ -94,7 +95,7 @@ class _Run:
 
     async def enforce(self) -> None:
         """Cancel what is left at the deadline."""
-        with anyio.move_on_after(self.deadline - anyio.current_time()):
+        with anyio.move_on_after(self.deadline - now()):
             await self.wait_empty()
         self.cut()
 
@@ -184,7 +185,7 @@ class Workload:
         if run.ending:
             run.cut()
             return
-        run.deadline = anyio.current_time() + grace
+        run.deadline = now() + grace
         for busy in tuple(run.open):
             busy.shut_down()
         if run.open:

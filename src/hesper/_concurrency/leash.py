@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType, coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from hesper._concurrency.grace import Grace
 from hesper._concurrency.interrupts import AsyncioInterruptible, Interruptible, interruptible
@@ -65,56 +65,73 @@ class _Leash(AsyncioInterruptible):
         return super().__exit__(exc_type, exc, traceback)
 
 
-async def leashed(
-    work: Callable[[], Awaitable[T]],
-    seconds: float,
-    attach: Callable[[Interruptible], object],
-    detach: Callable[[Interruptible], object],
-) -> T:
-    """Run ``work``, which ``interrupt()`` may cancel.
+class Source(Protocol):
+    """Who interrupts: the client's side of a request, or of a socket."""
+
+    @property
+    def disconnected(self) -> bool:
+        """Whether it has done so already."""
+        ...
+
+    def add_stretch(self, stretch: Interruptible) -> None: ...
+
+    def remove_stretch(self, stretch: Interruptible) -> None: ...
+
+
+async def leashed(work: Callable[[], Awaitable[T]], seconds: float, source: Source) -> T:
+    """Run ``work``, which ``source`` may cancel.
 
     Args:
         seconds: how long its cleanup may take then.
-        attach: is given what has ``interrupt()``, as soon as the work waits (on trio before).
-        detach: is given it again when the work has ended.
+        source: is given what has ``interrupt()`` as soon as the work waits (on trio before).
 
     Raises:
         Interrupted: it was cancelled so, and gave nothing.
         BaseException: what the work raised, and what cancelled it otherwise.
     """
-    exceeded = False
     if on_asyncio():
-        awaitable: Any = work()
-        # What `resumed` gives can be awaited, but only by the interpreter.
-        steps = awaitable if isinstance(awaitable, Generator) else awaitable.__await__()
+        steps = work().__await__()
         try:
             trap = next(steps)
         except StopIteration as done:
             result: T = done.value
             return result
-        leash = _Leash(seconds)
-        with leash:
-            attach(leash)
-            try:
-                return await resumed(steps, trap)
-            finally:
-                exceeded = leash.exceeded
-                detach(leash)
-    else:
-        with interruptible() as stretch:
-            attach(stretch)
-            grace = Grace(stretch, seconds, any_cancel=False)
-            try:
-                with grace:
-                    return await grace.run(work())
-            finally:
-                exceeded = grace.exceeded
-                detach(stretch)
+        return await leashed_from(steps, trap, seconds, source)
+    exceeded = False
+    with interruptible() as stretch:
+        _attach(stretch, source)
+        grace = Grace(stretch, seconds, any_cancel=False)
+        try:
+            with grace:
+                return await grace.run(work())
+        finally:
+            exceeded = grace.exceeded
+            source.remove_stretch(stretch)
     raise Interrupted(exceeded)
 
 
+async def leashed_from(
+    steps: Generator[Any, Any, T], trap: Any, seconds: float, source: Source
+) -> T:
+    """``leashed`` on asyncio, for work whose first step has given ``trap``."""
+    leash = _Leash(seconds)
+    with leash:
+        _attach(leash, source)
+        try:
+            return await _resumed(steps, trap)
+        finally:
+            source.remove_stretch(leash)
+    raise Interrupted(leash.exceeded)
+
+
+def _attach(stretch: Interruptible, source: Source) -> None:
+    source.add_stretch(stretch)
+    if source.disconnected:
+        stretch.interrupt()
+
+
 @coroutine
-def resumed(steps: Generator[Any, Any, T], trap: Any) -> Generator[Any, Any, T]:
+def _resumed(steps: Generator[Any, Any, T], trap: Any) -> Generator[Any, Any, T]:
     """The rest of an awaitable whose first step has given ``trap``."""
     try:
         while True:

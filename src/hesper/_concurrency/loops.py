@@ -39,6 +39,12 @@ def trio_task() -> object:
     return trio.lowlevel.current_task()
 
 
+def now() -> float:
+    """The running loop's time in seconds, in a callback of asyncio too, where no task is current."""
+    loop = running_loop()
+    return anyio.current_time() if loop is None else loop.time()
+
+
 async def checkpoint() -> None:
     """Let other tasks run once; a pending cancellation of the caller is raised here."""
     if running_loop() is not None:

@@ -137,7 +137,7 @@ class OpenTelemetryMiddleware(BaseHTTPMiddleware):
         except (HTTPException, WebSocketException):
             raise  # an answer
         except cancelled_type() as exc:
-            error = exc
+            error = None if exchange.cut else exc
             raise
         except BaseException as exc:
             if not (exchange.over and tells_of_end(exc)):
