@@ -73,7 +73,9 @@ def name_of(scope: Scope) -> str:
     """An endpoint's name, for the log."""
     endpoint = scope.get("endpoint")
     name = getattr(endpoint, "__qualname__", None) or type(endpoint).__qualname__
-    return f"{scope.get('method', 'WEBSOCKET')} {scope['path']!r} ({name})"
+    # What the client wrote is escaped: a record of the log stays one line.
+    method = ascii(scope.get("method", "WEBSOCKET"))[1:-1]
+    return f"{method} {scope['path']!r} ({name})"
 
 
 class Foreign:

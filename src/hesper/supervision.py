@@ -26,6 +26,7 @@ from hesper._concurrency import (
     Interruptible,
     cancelled_type,
     interruptible,
+    loop_token,
     on_asyncio,
     running_loop,
     spawn,
@@ -150,8 +151,9 @@ class Supervisor:
 
     def __init__(self) -> None:
         self._running: dict[_Work, None] = {}  # a set that keeps its order
-        self._opened = False
-        self._closed = False
+        # Runs of the event loop: a lifespan that has ended in one says nothing of another.
+        self._opened_in: object = None
+        self._closed_in: object = None
         self._warned = False
 
     def start_soon(
@@ -182,7 +184,7 @@ class Supervisor:
         work.child = spawn(self._run(work))
 
     def _warn_without_lifespan(self, name: str) -> None:
-        if self._opened or self._warned:
+        if self._warned or self._opened_in is loop_token():
             return
         self._warned = True
         logger.warning(
@@ -229,7 +231,7 @@ class Supervisor:
             failure = None  # its traceback holds this frame
 
     def _check_open(self, name: str) -> None:
-        if self._closed:
+        if self._closed_in is loop_token():
             raise UsageError(
                 f"Cannot start {name}: the app's lifespan has ended, and nobody would wait for it. "
                 "Start it before the shutdown's grace is over."
@@ -252,8 +254,8 @@ class Supervisor:
 
     def open(self) -> None:
         """The lifespan has begun; after ``close`` it has begun again. Harmless when it is open."""
-        self._opened = True
-        self._closed = False
+        self._opened_in = loop_token()
+        self._closed_in = None
 
     async def close(self, grace: float) -> None:
         """The lifespan ends: wait for the work, then cancel what is left.
@@ -272,7 +274,7 @@ class Supervisor:
                     await _child_of(mine[0]).wait()
                     self._forget(mine[0])
         finally:
-            self._closed = True
+            self._closed_in = loop_token()
             await self._cut(grace)
 
     def _mine(self) -> list[_Work]:

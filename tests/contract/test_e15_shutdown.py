@@ -15,6 +15,7 @@ from hesper.applications import Hesper
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response, StreamingResponse
 from hesper.routing import BaseRoute, Mount, Route, WebSocketRoute
+from hesper.sse import EventSourceResponse
 from hesper.testing import Dialect, ScriptedServer
 from hesper.testing.dialects import DAPHNE, UVICORN
 from hesper.types import ASGIApp
@@ -106,6 +107,36 @@ async def test_e15_a_stream_that_listens_ends_in_its_own_way(dialect: Dialect) -
         await shut_down(server, app)
         result = await client.finish()
     assert (result.body, result.complete) == (b"hellogoodbye", True)
+    assert_quiet(result)
+
+
+@in_virtual_time
+async def test_e15_an_event_stream_that_listens_between_its_events_ends_in_its_own_way(
+    dialect: Dialect,
+) -> None:
+    """The shutdown may begin while it is sending, when it does not listen."""
+
+    async def endpoint(request: Request) -> Response:
+        async def ticks() -> AsyncIterator[str]:
+            while not request.shutting_down:
+                yield "tick"
+                with anyio.move_on_after(1):
+                    await request.wait_shutting_down()
+            await anyio.sleep(1)
+            yield "goodbye"
+
+        return EventSourceResponse(ticks())
+
+    app = Hesper(routes=[Route("/", endpoint)])
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan(), server.get("/").stall_at_message(3).open() as client:
+        await client.wait_message(3)
+        await anyio.sleep(0.1)  # it is stuck in there
+        app.begin_shutdown()
+        client.release()
+        result = await client.finish()
+    assert result.body.endswith(b"data: tick\n\ndata: goodbye\n\n")
+    assert result.complete
     assert_quiet(result)
 
 

@@ -136,7 +136,9 @@ def _run(name: str, app: str, connections: int, seed: int, policy: str) -> Resul
         sleep(IDLE)
         after = server.probe(by_type=True)
         log = Log(server.log())
-    return Result(f"{name}, {policy}", tally, ended - began, quiet - ended, before, warm, after, log)
+    return Result(
+        f"{name}, {policy}", tally, ended - began, quiet - ended, before, warm, after, log
+    )
 
 
 def _settle(server: Server, before: dict[str, Any] | None) -> None:

@@ -672,17 +672,26 @@ async def test_an_app_in_several_places_ends_its_work_once() -> None:
     log, server = Log(), Server()
 
     class Working(App):
+        shutdown_grace = 5.0
+
         def _begin_work(self) -> None:
             log.append("work begins")
 
-        async def _end_work(self) -> None:
-            log.append("work ends")
+        async def _end_work(self, grace: float) -> None:
+            log.append(f"work ends in {grace:g} s")
 
     context, app = log.context("a"), Working()
     outer = OwnLifespan(log.context("outer"), App(), [OwnLifespan(context, app)])
     await server.serve_shortly(DefaultLifespan(), outer, OwnLifespan(context, app))
     assert log == [
-        *("outer enters", "a enters", "work begins", "work ends", "a leaves", "outer leaves"),
+        *(
+            "outer enters",
+            "a enters",
+            "work begins",
+            "work ends in 5 s",
+            "a leaves",
+            "outer leaves",
+        ),
     ]
 
 

@@ -180,7 +180,10 @@ async def _recover(
     if isinstance(exc, HandlerTimeout) and exchange.state is not IDLE:
         exchange.end()
         logger.warning(
-            "The response of %s %r was broken off: %s", scope["method"], scope["path"], exc.reason
+            "The response of %s %r was broken off: %s",
+            ascii(scope["method"])[1:-1],  # what the client wrote: a record stays one line
+            scope["path"],
+            exc.reason,
         )
         return  # ends nothing properly (E12): the server cuts the connection
     leaving = exchange.disconnected and caused_by_leaving(exc)

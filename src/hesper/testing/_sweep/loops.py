@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Literal
 
 from hesper.exceptions import UsageError
-from hesper.testing._sweep.watch import Watch
+from hesper.testing._sweep.watch import Watch, Watched
 from hesper.testing.clock import VirtualTimeLoop, trio_virtual_time_options
 
 Backend = Literal["asyncio", "trio"]
@@ -106,7 +106,8 @@ async def _end_tasks(watch: Watch) -> None:
         turn += 1
         for task in left:
             coroutine: Any = task.get_coro()
-            coroutine.mine = True  # those of the lifespan too
+            if isinstance(coroutine, Watched):  # else somebody made the task without the loop
+                coroutine.mine = True  # those of the lifespan too
             task.cancel()
         await asyncio.sleep(0)
 
