@@ -179,10 +179,11 @@ async def test_finish_background_work_runs_although_a_response_is_stuck(
     server = ScriptedServer(finishing(paying(ledger)), dialect)
     async with server.lifespan(), server.get("/").stall_at_message(1).open() as client:
         await client.wait_message(1)
-        await settle()  # the server stalls some turns after it was asked to send
         if ending == "leave":
             client.leave()
         else:
+            if dialect.shields_blocked_send:
+                await settle()  # it stalls a turn after it was asked to send
             client.cancel_app()
             if dialect.shields_blocked_send:
                 client.release()
