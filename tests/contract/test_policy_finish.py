@@ -7,6 +7,8 @@ from typing import Any
 
 import anyio
 import pytest
+import starlette.background
+import starlette.responses
 
 from hesper.applications import Hesper
 from hesper.background import BackgroundTask
@@ -19,7 +21,7 @@ from hesper.testing import Dialect, ScriptedServer
 from hesper.types import ASGIApp, Receive, Scope, Send
 from hesper.websockets import WebSocket
 from tests.conftest import ExpectedErrors, in_virtual_time
-from tests.contract.apps import METHODS, Recorder, assert_quiet, over, pass_on
+from tests.contract.apps import METHODS, Recorder, assert_quiet, over, pass_on, settle
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 
@@ -180,6 +182,8 @@ async def test_finish_background_work_runs_although_a_response_is_stuck(
         if ending == "leave":
             client.leave()
         else:
+            if dialect.shields_blocked_send:
+                await settle()  # it stalls a turn after it was asked to send
             client.cancel_app()
             if dialect.shields_blocked_send:
                 client.release()
@@ -226,6 +230,7 @@ async def test_finish_a_last_event_that_is_stuck_is_dropped_with_its_request(
         await idle.wait()
         app.begin_shutdown()
         await client.wait_message(3)
+        await settle()
         client.cancel_app()
         if dialect.shields_blocked_send:
             client.release()
@@ -510,3 +515,170 @@ async def test_finish_a_socket_that_a_shutdown_has_cut_is_closed_while_its_handl
     assert ledger.lines == PAID
     assert (result.ended, result.violations) == ("returned", [])
     assert result.close_code == (1012 if dialect.websocket_any_code else 4012)  # daphne
+
+
+async def test_finish_a_body_behind_middleware_is_closed_once_when_the_server_cancels_in_it(
+    dialect: Dialect,
+) -> None:
+    ledger = Ledger()
+    server = ScriptedServer(finishing(streaming(ledger), pass_on, pass_on), dialect)
+    async with server.lifespan(), server.get("/").open() as client:
+        await client.wait_message(2)
+        client.cancel_app()
+        await client.finish()
+        await ledger.wait()
+    assert ledger.lines == STREAMED
+
+
+async def test_finish_is_not_held_up_by_a_client_that_stalls_and_leaves(dialect: Dialect) -> None:
+    ledger = Ledger()
+    server = ScriptedServer(finishing(paying(ledger)), dialect)
+    async with server.lifespan(), server.get("/").stall_at_message(1).open() as client:
+        await ledger.begun.wait()
+        await anyio.sleep(0.02)
+        client.leave()
+        result = await client.finish()
+        await ledger.wait()
+    assert ledger.lines == PAID
+    assert_quiet(result)
+
+
+class Letter:
+    """A foreign app that answers in parts."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        await self.ledger.write()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for number in range(3):
+            await send({"type": "http.response.body", "body": b"%d" % number, "more_body": True})
+            self.ledger.lines.append(f"part {number}")
+            await anyio.sleep(0.001)
+        await send({"type": "http.response.body", "body": b""})
+        await self.ledger.note()
+
+
+POSTED = ["begin", "commit", "part 0", "part 1", "part 2", "background"]
+
+
+@over("middleware", [(), (pass_on,)])
+async def test_finish_a_foreign_apps_body_reaches_its_end_when_the_client_leaves(
+    dialect: Dialect, middleware: Any
+) -> None:
+    ledger = Ledger()
+    routes = [Mount("/", Letter(ledger), on_disconnect="finish")]
+    server = ScriptedServer(Hesper(routes=routes, middleware=middleware), dialect)
+    async with server.lifespan():
+        result = await server.get("/").leave_at_message(2).run()
+        if dialect.spec_version in (None, "2.1", "2.3") or middleware:
+            await ledger.wait()
+            assert ledger.lines == POSTED
+        # Else `send` raises, as the specification asks: the app has its own way to go on.
+    assert result.raised is None
+    assert not result.truncated_as_complete
+
+
+@over("middleware", [(), (pass_on,)])
+async def test_finish_a_foreign_response_of_a_handler_is_produced_too(
+    dialect: Dialect, middleware: Any
+) -> None:
+    ledger = Ledger()
+
+    async def endpoint(request: Request) -> Any:
+        await ledger.write()
+        return starlette.responses.PlainTextResponse(
+            "paid", background=starlette.background.BackgroundTask(ledger.note)
+        )
+
+    server = ScriptedServer(finishing(endpoint, *middleware), dialect)
+    async with server.lifespan():
+        result = await server.get("/").run()
+        await ledger.wait()
+    assert (result.body, ledger.lines) == (b"paid", PAID)
+
+
+async def test_finish_a_body_that_never_waits_lets_others_run(dialect: Dialect) -> None:
+    others: list[int] = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(1000):
+            yield b"x"
+
+    async def endpoint(request: Request) -> Response:
+        return StreamingResponse(chunks())
+
+    async def run_beside() -> None:
+        for number in range(10):
+            others.append(number)
+            await anyio.sleep(0)
+
+    app = finishing(endpoint)
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan(), anyio.create_task_group() as tasks:
+        tasks.start_soon(run_beside)
+        result = await server.get("/").run()
+        assert len(others) == 10
+    assert result.body == b"x" * 1000
+
+
+async def test_finish_an_answer_that_comes_with_the_cancellation_is_concluded(
+    dialect: Dialect,
+) -> None:
+    ledger = Ledger()
+    go_on = anyio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        try:
+            yield b"x"
+            yield b"y"
+        finally:
+            ledger.lines.append("closed")
+
+    async def endpoint(request: Request) -> Response:
+        form = await request.form()
+        ledger.begun.set()
+        await go_on.wait()
+        assert form["name"] == "value"
+        return StreamingResponse(chunks(), background=BackgroundTask(ledger.note))
+
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    for turns in range(8):
+        ledger, go_on = Ledger(), anyio.Event()
+        server = ScriptedServer(finishing(endpoint), dialect)
+        script = server.post("/", body=b"name=value", headers=headers)
+        async with server.lifespan(), script.open() as client:
+            await ledger.begun.wait()
+            go_on.set()
+            await settle(turns)
+            client.cancel_app()
+            await client.finish()
+            await ledger.wait()
+        assert ledger.lines == ["closed", "background"]
+
+
+async def test_finish_what_the_request_opened_is_closed_once(dialect: Dialect) -> None:
+    closed: list[str] = []
+    ledger = Ledger()
+
+    async def opening(request: Request, call_next: Any) -> Response:
+        async def close() -> None:
+            closed.append("closed")
+
+        request._exchange.incoming.at_end += (close,)
+        try:
+            response: Response = await call_next(request)
+            return response
+        finally:
+            assert closed == []
+
+    server = ScriptedServer(finishing(paying(ledger), opening), dialect)
+    async with server.lifespan(), server.get("/").open() as client:
+        await ledger.begun.wait()
+        client.cancel_app()
+        await client.finish()
+        await ledger.wait()
+    assert closed == ["closed"]
