@@ -54,7 +54,7 @@ HEAVY = Pace(share=0.4, minimum=2, resettle=1)
 """For requests that take a millisecond or some."""
 HEAVIER = Pace(share=0.2, minimum=1, resettle=1)
 """For requests that take ten."""
-COLOSSAL = Pace(share=0.1, minimum=1, resettle=0)
+COLOSSAL = Pace(share=0.2, minimum=1, resettle=0)
 """For requests that take a tenth of a second."""
 
 Likeness = Literal["whole", "body", "json", "status"]

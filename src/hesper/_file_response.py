@@ -66,7 +66,7 @@ class FileResponse(Response):
     sent many times; returned from a handler, it is for one request.
     """
 
-    chunk_size = 64 * 1024
+    chunk_size = 256 * 1024
     """Bytes that are read at once; a file that is not larger is sent in one message."""
     max_ranges = 100
     """Ranges in one request; if there are more, the whole file is sent."""

@@ -9,7 +9,7 @@ passes through the middleware outside of it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
@@ -20,7 +20,6 @@ from hesper._asgi.websocket import conduct_socket
 from hesper._asgi.workload import Workload
 from hesper._build import build, check_middleware
 from hesper._concurrency import running_loop
-from hesper._observing import Witness, ending_of, observe, socket_ending_of
 from hesper._stack import (
     Face,
     SocketHandler,
@@ -32,7 +31,6 @@ from hesper._stack import (
     with_policy,
 )
 from hesper.datastructures import State, URLPath
-from hesper.endings import RequestEnded
 from hesper.exceptions import ClientDisconnect, UsageError
 from hesper.middleware import Middleware, MiddlewareEntry
 from hesper.middleware.concurrency import limits
@@ -44,6 +42,9 @@ from hesper.routing import BaseRoute, Router
 from hesper.supervision import Supervisor
 from hesper.types import ASGIApp, ExceptionHandler, Lifespan, Receive, Scope, Send
 from hesper.websockets import WebSocket, WebSocketState
+
+if TYPE_CHECKING:
+    from hesper.endings import RequestEnded
 
 __all__ = ["Hesper"]
 
@@ -290,6 +291,8 @@ class Hesper:
     async def _observed(
         self, http: Handler, scope: Scope, receive: Receive, send: Send, on_error: OnError
     ) -> None:
+        from hesper._observing import Witness, ending_of, observe  # for those who want to know
+
         witness = Witness(send)
         request = open_request(scope, receive, witness)
         work = conduct(http, request, request, scope, on_error)
@@ -309,21 +312,24 @@ class Hesper:
         send: Send,
         on_error: Callable[[WebSocket, Exception], Awaitable[bool]],
     ) -> None:
-        witness = Witness(send) if self._on_ending else None
-        websocket = WebSocket(scope, receive, witness or send)
-        exchange = websocket._exchange
-        work = self._workload.carry_socket(
-            conduct_socket(handler, websocket, exchange, on_error), exchange
-        )
-        if witness is None:
-            await work
+        def work(websocket: WebSocket) -> Awaitable[None]:
+            exchange = websocket._exchange
+            conducted = conduct_socket(handler, websocket, exchange, on_error)
+            return self._workload.carry_socket(conducted, exchange)
+
+        if not self._on_ending:
+            await work(WebSocket(scope, receive, send))
             return
+        from hesper._observing import Witness, observe, socket_ending_of
+
+        witness = Witness(send)
+        websocket = WebSocket(scope, receive, witness)
         await observe(
             self._on_ending,
             scope,
             witness,
-            work,
-            lambda error: socket_ending_of(exchange, error),
+            work(websocket),
+            lambda error: socket_ending_of(websocket._exchange, error),
         )
 
     # -- building ---------------------------------------------------------------------------------

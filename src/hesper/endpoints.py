@@ -144,21 +144,20 @@ class WebSocketEndpoint:
             grace = Grace(stretch, GRACE)
             try:
                 with grace:
-                    await grace.run(self._listen(socket))
-                    cancelled = grace.settle()
-                    if cancelled is not None:
-                        raise cancelled  # the endpoint swallowed it
+                    await grace.run(self._listen(socket, grace))
+                    _go_on(grace)
             finally:
                 if grace.exceeded:
                     logger.warning("on_disconnect was cut: it took longer than %s seconds.", GRACE)
 
-    async def _listen(self, websocket: _Socket) -> None:
+    async def _listen(self, websocket: _Socket, grace: Grace) -> None:
         code = 1011
         connected = False
         try:
             await self.on_connect(websocket)
             connected = True
             while True:
+                _go_on(grace)
                 message = await websocket.receive()
                 if message["type"] == "websocket.receive":
                     await self.on_receive(websocket, await self.decode(websocket, message))
@@ -166,8 +165,9 @@ class WebSocketEndpoint:
                     code = message["code"]
                     break
         except BaseException as exc:
-            if websocket.disconnected and (not isinstance(exc, Exception) or tells_of_end(exc)):
-                code = websocket._exchange.disconnect["code"]
+            exchange = websocket._exchange
+            if exchange.over and (not isinstance(exc, Exception) or tells_of_end(exc)):
+                code = exchange.disconnect["code"]
             raise
         finally:
             if connected or websocket.accepted:
@@ -215,6 +215,16 @@ class _Socket(WebSocket[Any]):
     async def send(self, message: Message) -> None:
         await super().send(message)
         self.accepted = self.accepted or message["type"] == "websocket.accept"
+
+
+def _go_on(grace: Grace) -> None:
+    """Raise the cancellation that the endpoint swallowed, or a task group of its own on trio."""
+    cancelled = grace.settle()
+    try:
+        if cancelled is not None:
+            raise cancelled
+    finally:
+        cancelled = None  # its traceback holds this frame
 
 
 def _check_type(endpoint: object, scope: Scope, kind: str) -> None:

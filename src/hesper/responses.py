@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hesper._asgi.bodies import Body
-from hesper._file_response import FileResponse, MalformedRangeHeader, RangeNotSatisfiable
 from hesper._headers import encode_header
 from hesper._response import Response
 from hesper.concurrency import iterate_in_threadpool
 from hesper.datastructures import URL
 from hesper.exceptions import UsageError
 from hesper.types import Message, Scope
+
+if TYPE_CHECKING:
+    from hesper._file_response import FileResponse, MalformedRangeHeader, RangeNotSatisfiable
 
 __all__ = [
     "AsyncContentStream",
@@ -165,3 +167,12 @@ class StreamingResponse(Response):
         if self._deferred and self._with_trailers.sent:
             start["trailers"] = True
         return start
+
+
+def __getattr__(name: str) -> Any:
+    """Responses of files, when they are asked for: importing them takes as long as all of the rest."""
+    if name not in {"FileResponse", "MalformedRangeHeader", "RangeNotSatisfiable"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from hesper import _file_response
+
+    return getattr(_file_response, name)

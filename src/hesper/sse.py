@@ -6,7 +6,7 @@ The rules:
 2. A stream that has nothing to say sends a comment from time to time, so that proxies keep the
    connection and a client that vanished without a word is found out. A comment never has an id.
 3. When the app shuts down, the stream ends with its last event and is whole: the client reconnects,
-   and finds another process. A producer that waits for the shutdown itself is left to it.
+   and finds another process. A producer that has waited for the shutdown is left to it.
 4. A middleware that makes other bytes of the events (compression, if it is told to) takes 2 and 3
    away: what we would add is not in its coding.
 """
@@ -51,8 +51,8 @@ class EventSourceResponse(StreamingResponse):
         last_event: what ends the stream when the app shuts down; None to end it without a word.
 
     When the client leaves, ``content`` is closed; its ``finally`` may await for 5 seconds. When the
-    app shuts down it is closed too, and ``last_event`` is sent, unless something waits for
-    ``request.wait_shutting_down()``: then it may end as it likes within the grace.
+    app shuts down it is closed too, and ``last_event`` is sent, unless something has waited
+    for ``request.wait_shutting_down()``: then it may end as it likes within the grace.
 
     Raises:
         UsageError: ``ping`` is not more than 0.

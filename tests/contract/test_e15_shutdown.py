@@ -2,17 +2,20 @@
 get a grace period, then are cancelled; shutdown never hangs on an idle stream; teardown that awaits
 completes."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
+import trio
 
 from hesper.applications import Hesper
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response, StreamingResponse
-from hesper.routing import Mount, Route, WebSocketRoute
+from hesper.routing import BaseRoute, Mount, Route, WebSocketRoute
+from hesper.sse import EventSourceResponse
 from hesper.testing import Dialect, ScriptedServer
 from hesper.testing.dialects import DAPHNE, UVICORN
 from hesper.types import ASGIApp
@@ -108,6 +111,36 @@ async def test_e15_a_stream_that_listens_ends_in_its_own_way(dialect: Dialect) -
 
 
 @in_virtual_time
+async def test_e15_an_event_stream_that_listens_between_its_events_ends_in_its_own_way(
+    dialect: Dialect,
+) -> None:
+    """The shutdown may begin while it is sending, when it does not listen."""
+
+    async def endpoint(request: Request) -> Response:
+        async def ticks() -> AsyncIterator[str]:
+            while not request.shutting_down:
+                yield "tick"
+                with anyio.move_on_after(1):
+                    await request.wait_shutting_down()
+            await anyio.sleep(1)
+            yield "goodbye"
+
+        return EventSourceResponse(ticks())
+
+    app = Hesper(routes=[Route("/", endpoint)])
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan(), server.get("/").stall_at_message(3).open() as client:
+        await client.wait_message(3)
+        await anyio.sleep(0.1)  # it is stuck in there
+        app.begin_shutdown()
+        client.release()
+        result = await client.finish()
+    assert result.body.endswith(b"data: tick\n\ndata: goodbye\n\n")
+    assert result.complete
+    assert_quiet(result)
+
+
+@in_virtual_time
 async def test_e15_a_request_may_come_to_its_end_within_the_grace(dialect: Dialect) -> None:
     begun = anyio.Event()
 
@@ -172,6 +205,40 @@ async def test_e15_a_second_call_cancels_at_once(dialect: Dialect) -> None:
 
 
 @in_virtual_time
+async def test_e15_a_callback_of_the_loop_may_begin_it(dialect: Dialect) -> None:
+    """As `loop.add_signal_handler` calls it: outside of any task."""
+    begun = anyio.Event()
+
+    async def endpoint(request: Request) -> Response:
+        begun.set()
+        await request.wait_shutting_down()
+        return PlainTextResponse("goodbye")
+
+    async def stubborn(request: Request) -> Response:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    app = Hesper(routes=[Route("/", endpoint), Route("/stubborn", stubborn)])
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan(), server.get("/stubborn").open() as late:
+        async with server.get("/").open() as client:
+            await begun.wait()
+            in_a_callback(lambda: app.begin_shutdown(2))
+            result = await client.finish()
+        assert (result.status, result.body) == (200, b"goodbye")
+        assert (await late.finish()).status == 503
+
+
+def in_a_callback(call: Callable[[], object]) -> None:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        trio.lowlevel.current_trio_token().run_sync_soon(call)
+    else:
+        loop.call_soon(call)
+
+
+@in_virtual_time
 async def test_e15_teardown_that_awaits_completes(dialect: Dialect) -> None:
     idle = Idle(cleanup=3)
     app = Hesper(routes=[Route("/", stream_of(idle))], shutdown_grace=1)
@@ -181,6 +248,50 @@ async def test_e15_teardown_that_awaits_completes(dialect: Dialect) -> None:
         await shut_down(server, app)
         await client.finish()
     assert idle.ended == ["closed"]
+
+
+@in_virtual_time
+@over("kind", ["request", "socket"])
+@over("policy", ["continue", "cancel"])
+async def test_e15_teardown_of_a_handler_that_awaits_completes(
+    dialect: Dialect, kind: str, policy: Any
+) -> None:
+    begun = anyio.Event()
+    ended: list[str] = []
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            await anyio.sleep(3)
+            ended.append("clean")
+
+    async def endpoint(request: Request) -> Response:
+        await work()
+        raise AssertionError
+
+    async def socket(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await work()
+
+    routes: list[BaseRoute] = [
+        Route("/", endpoint, on_disconnect=policy),
+        WebSocketRoute("/", socket, on_disconnect=policy),
+    ]
+    app = Hesper(routes=routes, middleware=[pass_on], shutdown_grace=1)
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan():
+        script = server.get("/") if kind == "request" else server.websocket("/")
+        async with script.open() as client:
+            await begun.wait()
+            await shut_down(server, app)
+            result = await client.finish()
+    assert ended == ["clean"]
+    if kind == "request":
+        assert result.status == 503
+    else:
+        assert result.close_code == restart_code(dialect)
 
 
 @in_virtual_time

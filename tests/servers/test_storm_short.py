@@ -8,10 +8,10 @@ import pytest
 from hesper.applications import Hesper
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response
-from hesper.routing import Route
-from hesper.types import Message
+from hesper.routing import BaseRoute, Mount, Route
+from hesper.types import Message, Receive, Scope, Send
 from tests.storm.report import run
-from tests.storm.servers import COMMANDS
+from tests.storm.servers import COMMANDS, POLICIES
 
 # Not hypercorn on trio: tasks of its own block for ever in its queues, under a bare app too, now one
 # more and now one less; `python -m tests.storm --server hypercorn-trio` tells them from Hesper's.
@@ -56,10 +56,19 @@ def scope(*headers: tuple[bytes, bytes]) -> dict[str, Any]:
     }
 
 
-async def test_an_unread_body_is_drained_while_the_response_is_sent_also_behind_an_expectation() -> (
-    None
-):
+async def foreign(scope: Scope, receive: Receive, send: Send) -> None:
+    """An app that is not ours, and answers without reading."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"unasked"})
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("route", [Route("/", answer, methods=["POST"]), Mount("/", foreign)])
+async def test_an_unread_body_is_drained_while_the_response_is_sent_also_behind_an_expectation(
+    policy: Any, route: BaseRoute
+) -> None:
     """hypercorn: ``send`` comes back when the body was taken."""
+    app = Hesper(routes=[route], on_disconnect=policy)
     taken = anyio.Event()
     sent: list[Message] = []
     chunks = [{"type": "http.request", "body": b"x", "more_body": True}] * 20

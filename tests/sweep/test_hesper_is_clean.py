@@ -51,7 +51,7 @@ from hesper.responses import (
 )
 from hesper.routing import Mount, Route, WebSocketRoute
 from hesper.staticfiles import StaticFiles
-from hesper.testing.sweep import USUAL_DIALECTS, Suppression, Sweep, SweptRequest, check_middleware
+from hesper.testing.sweep import USUAL_DIALECTS, Sweep, SweptRequest, check_middleware
 from hesper.websockets import WebSocket
 
 FORM = (
@@ -213,19 +213,10 @@ RESPONSES: dict[str, Callable[[Sweep], SweptRequest]] = {
 }
 
 
-IN_A_CHECKPOINT = Suppression(
-    "cleanup-cut",
-    "a cancellation that arrives inside of trio's own checkpoint() is swallowed under Grace, so "
-    "on_disconnect comes when its time is nearly over",
-    "WebSocketEndpoint._listen",
-)
-"""Not as it should be yet."""
-
-
 @pytest.mark.patience(120)
 @pytest.mark.parametrize("name", RESPONSES)
 def test_a_response_ends_well(name: str) -> None:
-    sweep = Sweep(responses, limit=30, suppress=[IN_A_CHECKPOINT])
+    sweep = Sweep(responses, limit=30)
     RESPONSES[name](sweep).assert_clean()
 
 

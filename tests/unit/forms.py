@@ -113,7 +113,9 @@ class SpyParser(MultiPartParser):
 
 def spy(*pieces: bytes, parser_class: type[SpyParser] = SpyParser) -> SpyParser:
     headers = Headers({"content-type": MULTIPART})
-    return parser_class(headers, chunks(*pieces))
+    parser = parser_class(headers, chunks(*pieces))
+    parser._spools.batch_size = 64 * 1024  # so that forms of some 100 KB have several batches
+    return parser
 
 
 def opened(parser: SpyParser) -> list[Any]:

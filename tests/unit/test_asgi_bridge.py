@@ -18,7 +18,7 @@ from hesper.exceptions import ClientDisconnect, UsageError
 from hesper.requests import Request
 from hesper.responses import PlainTextResponse, Response
 from hesper.routing import Mount
-from hesper.testing import Result, ScriptedServer
+from hesper.testing import Dialect, Result, ScriptedServer
 from hesper.testing.dialects import SPECIFICATION, UVICORN
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -333,6 +333,31 @@ async def test_a_send_that_waited_when_nobody_wanted_it_is_told_as_the_version_s
     bench.bridge.stop()
     await bench.close()
     assert log == [ClientDisconnect]
+
+
+@pytest.mark.parametrize("more", [True, False])
+async def test_an_app_that_cancels_its_own_scope_when_the_client_leaves_ends_quietly(
+    more: bool, dialect: Dialect
+) -> None:
+    """Also while its message, the last one or not, waits behind a send that hangs."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async with anyio.create_task_group() as tasks:
+
+            async def watch() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(watch)
+            await send(START)
+            await send(part(b"x", more=more))
+            await anyio.sleep_forever()
+
+    script = ScriptedServer(behind(pass_on, app), dialect).get().leave_at_message(1)
+    result = await script.run()
+    assert result.raised is None
+    assert result.ended == "returned"
 
 
 # -- what a middleware sees ------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from hesper._concurrency import (
+    Signal,
     cancelled_type,
     checkpoint,
     new_baton,
@@ -136,6 +137,36 @@ async def test_a_waiter_that_is_cancelled_is_cancelled(then_set: bool) -> None:
         baton.set()
     await child.join()
     assert log == ["cancelled"]
+
+
+async def test_a_waiter_whose_scope_is_cancelled_is_cancelled_in_that_scope() -> None:
+    """anyio knows the cancels of its scopes by their message."""
+    baton = new_baton()
+    log: list[bool] = []
+
+    async def wait() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await baton.wait()
+        log.append(scope.cancelled_caught)
+
+    await spawn(wait()).join()
+    assert log == [True]
+
+
+@only_on_asyncio
+@pytest.mark.parametrize("args", [(), ("why",)])
+async def test_a_waiter_hears_why_it_was_cancelled(args: tuple[str, ...]) -> None:
+    task = asyncio.create_task(_wait_for(new_baton()))
+    await checkpoint()
+    task.cancel(*args)
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    assert caught.value.args == args
+
+
+async def _wait_for(signal: Signal) -> None:
+    await signal.wait()
 
 
 @only_on_asyncio

@@ -12,6 +12,7 @@ from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from hesper._concurrency import (
@@ -962,6 +963,160 @@ async def test_an_interruption_inside_of_the_codes_own_cancelled_scope_is_not_lo
     assert log == ["clean"]
     if on_asyncio():
         assert this_task().cancelling() == 0
+
+
+async def spinning() -> None:
+    while True:
+        await anyio.lowlevel.checkpoint()
+
+
+async def spinning_in_a_generator() -> None:
+    async def items() -> AsyncIterator[int]:
+        await spinning()
+        yield 1
+
+    async for _ in items():
+        pass
+
+
+async def looking_whether_it_is_cancelled() -> None:
+    while True:
+        await anyio.lowlevel.cancel_shielded_checkpoint()
+        await anyio.lowlevel.checkpoint_if_cancelled()
+
+
+SPINNING = [spinning, spinning_in_a_generator, looking_whether_it_is_cancelled]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("wait", SPINNING)
+async def test_a_cancel_that_arrives_in_a_checkpoint_is_delivered_once(
+    wait: Callable[[], Coroutine[Any, Any, None]], nested: bool
+) -> None:
+    log = []
+
+    async def work() -> None:
+        try:
+            await wait()
+        except cancelled_type():
+            log.append("cancelled")
+            raise
+        finally:
+            # It looks whether it is cancelled, first thing.
+            log.append(await anyio.to_thread.run_sync(lambda: "clean"))
+            await turns()
+            log.append("done")
+
+    async def within() -> None:
+        with interruptible() as stretch, Grace(stretch, 1) as grace:
+            await grace.run(work())
+
+    with anyio.CancelScope() as scope:
+        with interruptible() as stretch, Grace(stretch, 1) as grace:
+            scope.cancel()
+            await grace.run(within() if nested else work())
+        log.append("not reached")
+    assert log == ["cancelled", "clean", "done"]
+    assert scope.cancelled_caught
+    assert not grace.exceeded
+
+
+async def test_a_cancel_in_a_checkpoint_inside_of_the_codes_own_cancelled_scope_is_its_own() -> (
+    None
+):
+    async def work() -> str:
+        with anyio.CancelScope() as own:
+            own.cancel()
+            await spinning()
+        await anyio.sleep(0.05)
+        return "done"
+
+    with interruptible() as stretch, Grace(stretch, 0.02) as grace:
+        assert await grace.run(work()) == "done"
+        assert grace.settle() is None
+    assert not grace.exceeded
+
+
+async def test_a_cleanup_with_a_shield_of_its_own_is_not_cancelled_behind_it() -> None:
+    log = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await turns()
+            await anyio.sleep(0.001)
+            log.append("clean")
+
+    with anyio.CancelScope() as scope:
+        with interruptible() as stretch, Grace(stretch, 1) as grace:
+            scope.cancel()
+            await grace.run(work())
+    assert log == ["clean"]
+    assert scope.cancelled_caught
+
+
+async def test_a_scope_of_its_own_that_is_cancelled_with_the_outside_hides_nothing() -> None:
+    log = []
+
+    async def work(outside: anyio.CancelScope) -> None:
+        with anyio.CancelScope() as own:
+            own.cancel()
+            outside.cancel()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await turns()
+                    log.append("clean")
+        with anyio.CancelScope(shield=True):
+            await turns()
+            log.append("shielded")
+
+    with anyio.CancelScope() as scope:
+        with interruptible() as stretch, Grace(stretch, 1) as grace:
+            await grace.run(work(scope))
+            assert (grace.settle() is None) is on_asyncio()  # there it comes again
+        await checkpoint()
+        log.append("not reached")
+    assert log == ["clean", "shielded"]
+    assert scope.cancelled_caught
+
+
+async def test_a_shield_of_its_own_that_stays_open_is_no_cancel() -> None:
+    open_scopes = contextlib.ExitStack()
+
+    async def work() -> str:
+        with anyio.CancelScope() as own:
+            own.cancel()
+            with contextlib.suppress(cancelled_type()):
+                await anyio.sleep_forever()
+        open_scopes.enter_context(anyio.CancelScope(shield=True))
+        return "done"
+
+    with interruptible() as stretch, Grace(stretch, 1) as grace:
+        assert await grace.run(work()) == "done"
+        assert grace.settle() is None
+        assert await grace.run(work()) == "done"
+        open_scopes.close()
+        assert grace.settle() is None
+        assert not grace.armed
+
+
+async def test_a_cancelled_scope_of_its_own_that_stays_open_is_a_cancel() -> None:
+    open_scopes = contextlib.ExitStack()
+
+    async def work() -> None:
+        open_scopes.enter_context(anyio.CancelScope()).cancel()
+        with contextlib.suppress(cancelled_type()):
+            await anyio.sleep_forever()
+
+    with interruptible() as stretch, Grace(stretch, 1) as grace:
+        await grace.run(work())
+        assert grace.settle() is not None
+        open_scopes.close()
+        assert grace.settle() is None
 
 
 async def test_an_interruption_does_not_reach_code_that_cleans_up_already() -> None:

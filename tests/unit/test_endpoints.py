@@ -527,6 +527,47 @@ async def test_a_cancellation_that_the_endpoint_swallows_goes_on() -> None:
 
 @in_virtual_time
 @pytest.mark.parametrize("native", [False, pytest.param(True, marks=on_asyncio)])
+async def test_a_cancellation_that_a_task_group_of_the_endpoint_takes_goes_on(native: bool) -> None:
+    """On trio a task group under a shield takes every cancel for its own."""
+
+    class Grouped(Echo):
+        async def on_receive(self, websocket: WebSocket[Any], data: Any) -> None:
+            async with anyio.create_task_group():
+                await anyio.sleep_forever()
+
+        async def on_disconnect(self, websocket: WebSocket[Any], close_code: int) -> None:
+            await anyio.sleep(4)
+            self.codes.append(close_code)
+
+    codes = Ended()
+    async with ScriptedServer(codes.app(Grouped)).websocket(messages=["a"]).open() as client:
+        await client.wait_message(1)
+        await anyio.wait_all_tasks_blocked()
+        client.cancel_app(native=native)
+        result = await client.finish()
+    assert (result.ended, codes) == ("cancelled", [1011])
+
+
+async def test_a_cancellation_in_a_checkpoint_of_the_endpoint_is_not_lost() -> None:
+    class Busy(Echo):
+        async def on_receive(self, websocket: WebSocket[Any], data: Any) -> None:
+            self.codes.listening.set()
+            while True:
+                await anyio.sleep(0)
+
+        async def on_disconnect(self, websocket: WebSocket[Any], close_code: int) -> None:
+            self.codes.append(await anyio.to_thread.run_sync(lambda: close_code))
+
+    codes = Ended()
+    async with ScriptedServer(codes.app(Busy)).websocket(messages=["a"]).open() as client:
+        await codes.listening.wait()
+        client.cancel_app()
+        result = await client.finish()
+    assert (result.ended, codes) == ("cancelled", [1011])
+
+
+@in_virtual_time
+@pytest.mark.parametrize("native", [False, pytest.param(True, marks=on_asyncio)])
 async def test_an_on_disconnect_that_takes_too_long_is_cut(
     native: bool, caplog: pytest.LogCaptureFixture
 ) -> None:

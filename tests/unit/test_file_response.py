@@ -32,6 +32,12 @@ FDS = Path("/proc/self/fd")
 needs_fds = pytest.mark.skipif(not FDS.exists(), reason="open files are counted in /proc")
 
 
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a file of some 100 KB is a large one."""
+    monkeypatch.setattr(FileResponse, "chunk_size", 64 * 1024)
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     path = tmp_path / "small.txt"

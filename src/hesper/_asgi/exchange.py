@@ -240,6 +240,8 @@ class Exchange:
         if following is not state and state is IDLE:
             self._trailers = bool(message.get("trailers", False))
             self.begin()
+            if self.finishing:
+                self.incoming.watch()  # as ``drive`` does, which a supervisor's task is without
         try:
             await self._send(message)
         except BaseException as exc:

@@ -90,7 +90,7 @@ class Incoming:
         "disconnected",
         "form",
         "heard",
-        "listeners",
+        "listens",
         "owned",
         "pump",
         "responded",
@@ -133,8 +133,8 @@ class Incoming:
         """Whether a rim will close it; a request that was made outside of one has none."""
         self.shutting_down = False
         """Whether the app has said that it shuts down."""
-        self.listeners = 0
-        """Who wait for the shutdown, and bring themselves to an end when it comes."""
+        self.listens = False
+        """Whether somebody has waited for the shutdown, who brings himself to an end when it comes."""
         self.heard = False
         """Whether somebody listened when it came."""
         self.at_end: tuple[Callable[[], Awaitable[None]], ...] = ()
@@ -276,7 +276,7 @@ class Incoming:
         if self.shutting_down:
             return
         self.shutting_down = True
-        self.heard = self.listeners > 0
+        self.heard = self.listens
         if not self.heard:
             for stretch in self._idle:
                 stretch.interrupt()
@@ -293,12 +293,9 @@ class Incoming:
 
     async def wait_shutting_down(self) -> None:
         """Wait until the app shuts down or the response has ended."""
-        self.listeners += 1
-        try:
-            while not (self.shutting_down or self.closed or self.responded):
-                await self.wait_news()
-        finally:
-            self.listeners -= 1
+        self.listens = True  # from now on: it may be sending what it has to say in between
+        while not (self.shutting_down or self.closed or self.responded):
+            await self.wait_news()
 
     def wake(self) -> None:
         """Let whoever waits for news look again."""

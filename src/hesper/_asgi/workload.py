@@ -25,15 +25,20 @@ from hesper._asgi.http import drive_on
 from hesper._concurrency import (
     Child,
     Event,
+    Grace,
     Interruptible,
     interruptible,
     loop_token,
     new_event,
     now,
+    running_loop,
     spawn,
 )
 
 logger = getLogger("hesper")
+
+CLEANUP = 5.0
+"""Seconds that what was cancelled may await. asyncio's cancel comes once, so it may there anyway."""
 
 CUT_GRACE = 6.0
 """Seconds that what was cancelled has to end: the 5 of its cleanup, and one for what comes after."""
@@ -138,14 +143,14 @@ class Workload:
     async def carry_whole(self, work: Coroutine[Any, Any, None], held: Holder) -> None:
         """A request from its first step on: where an interruption needs a scope, it is opened before
         those of the handler."""
-        with interruptible() as stretch:
+        with interruptible() as stretch, Grace(stretch, CLEANUP, any_cancel=False) as grace:
             steps = work.__await__()
             for trap in steps:
                 exchange = held._exchange
                 if exchange.outer is not None:
                     await drive_on(steps, trap, held)
                 else:
-                    await self._carry_within(stretch, steps, trap, exchange)
+                    await grace.run(self._carry_within(stretch, steps, trap, exchange))
                 break
 
     async def _carry_within(
@@ -168,7 +173,11 @@ class Workload:
         with interruptible() as stretch:
             run.enter(busy, stretch)
             try:
-                await work
+                if running_loop() is not None:
+                    await work
+                else:
+                    with Grace(stretch, CLEANUP, any_cancel=False) as grace:
+                        await grace.run(work)
             finally:
                 run.leave(busy)
 

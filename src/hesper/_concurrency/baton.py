@@ -28,6 +28,7 @@ class _AsyncioBaton:
         "_context",
         "_done",
         "_loop",
+        "_message",
     )
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class _AsyncioBaton:
         self._context: Context | None = None
         self._done = False
         self._cancelled = False
+        self._message: Any = None
 
     def set(self) -> None:
         if self._done:
@@ -76,12 +78,14 @@ class _AsyncioBaton:
         if self._done:
             return False
         self._done = self._cancelled = True
+        self._message = msg
         self._wake_later()
         return True
 
     def result(self) -> None:
         if self._cancelled:
-            raise asyncio.CancelledError
+            # anyio knows the cancels of its scopes by their message.
+            raise asyncio.CancelledError(*(() if self._message is None else (self._message,)))
 
     def _wake_later(self) -> None:
         if self._callback is not None:

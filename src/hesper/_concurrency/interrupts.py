@@ -36,6 +36,11 @@ class Interruptible(Protocol):
         """Whether a native cancellation of the task came since the block was entered."""
         ...
 
+    def cancelled_natively(self) -> bool:
+        """Whether one came, or an interruption that is one: the task's count is above the one at
+        the start. Always false on trio, where scopes tell."""
+        ...
+
     def __enter__(self) -> Interruptible: ...
 
     def __exit__(
@@ -89,6 +94,9 @@ class AsyncioInterruptible:
     def cancelled_from_outside(self) -> bool:
         return self._task.cancelling() > self._baseline + self._cancels
 
+    def cancelled_natively(self) -> bool:
+        return self._task.cancelling() > self._baseline
+
     def __enter__(self) -> AsyncioInterruptible:
         return self
 
@@ -130,6 +138,9 @@ class _ScopeInterruptible:
 
     def cancelled_from_outside(self) -> bool:
         return False  # there is no native cancel on trio: scopes tell, and Grace asks them
+
+    def cancelled_natively(self) -> bool:
+        return False
 
     def __enter__(self) -> _ScopeInterruptible:
         self._scope.__enter__()

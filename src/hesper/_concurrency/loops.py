@@ -8,7 +8,6 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 import anyio
-import anyio.lowlevel
 
 running_loop = asyncio._get_running_loop
 
@@ -50,6 +49,8 @@ async def checkpoint() -> None:
     if running_loop() is not None:
         await asyncio.sleep(0)
     else:
+        import anyio.lowlevel  # here: asyncio does without it
+
         await anyio.lowlevel.checkpoint()
 
 

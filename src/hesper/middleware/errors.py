@@ -7,21 +7,12 @@ whole one. That the client left is not an error.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from dis import Positions
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hesper._asgi.foreign import caused_by_leaving
 from hesper._concurrency import run_in_thread
 from hesper._stack import serve, stack_of
-from hesper.middleware._debug_page import (
-    PageWriter,
-    frame_html,
-    line_html,
-    plain_text,
-    request_html,
-)
 from hesper.middleware._debug_templates import (
     CENTER_LINE,
     FRAME_TEMPLATE,
@@ -35,6 +26,10 @@ from hesper.middleware.exceptions import answer_of
 from hesper.requests import Request
 from hesper.responses import HTMLResponse, PlainTextResponse, Response
 from hesper.types import ASGIApp, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    import inspect
+    from dis import Positions
 
 __all__ = [
     "CENTER_LINE",
@@ -101,6 +96,8 @@ class ServerErrorMiddleware:
         """The traceback: a page for a browser, plain text for others."""
         if "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse(_encode(self.generate_plain_text(exc)), status_code=500)
+        from hesper.middleware._debug_page import request_html  # here: it takes 4 ms to import
+
         query = request.scope.get("query_string", b"").decode("latin-1")
         path = request.scope["path"] + (f"?{query}" if query else "")
         shown = request_html(request.method, path, request.headers)
@@ -115,6 +112,8 @@ class ServerErrorMiddleware:
 
     def generate_plain_text(self, exc: Exception) -> str:
         """The traceback as Python prints it."""
+        from hesper.middleware._debug_page import plain_text
+
         return plain_text(exc)
 
     def generate_html(self, exc: Exception, limit: int = 7) -> str:
@@ -123,10 +122,14 @@ class ServerErrorMiddleware:
         Args:
             limit: how many lines of source to show around each frame.
         """
+        from hesper.middleware._debug_page import PageWriter
+
         return PageWriter(limit, self.generate_frame_html).page(exc)
 
     def generate_frame_html(self, frame: inspect.FrameInfo, is_collapsed: bool) -> str:
         """One frame: where it is, and its source."""
+        from hesper.middleware._debug_page import frame_html
+
         index = frame.index or 0
         code = "".join(
             self.format_line(number, line, frame.lineno, index, frame.positions)
@@ -151,6 +154,8 @@ class ServerErrorMiddleware:
             frame_index: which line of those that are shown that is.
             positions: what of that line is meant, if it is known.
         """
+        from hesper.middleware._debug_page import line_html
+
         return line_html(index, line, frame_lineno, frame_index, positions)
 
 

@@ -197,4 +197,5 @@ def _treatment(visit: Visit, kind: Kind, began: float) -> str:
     if visit.had("call returned") is not None and seconds > GRACE + 0.1:
         moment = "at the end of the lifespan"
     cleaned = [entry for entry in visit.entries() if entry.what.endswith(" cleaned")]
-    return f"{word} {moment}, {got}" + ("" if cleaned else ", and **its cleanup is cut off**")
+    assert cleaned, f"its cleanup was cut off: {visit.story()}"
+    return f"{word} {moment}, {got}"
