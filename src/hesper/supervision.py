@@ -151,8 +151,8 @@ class Supervisor:
 
     def __init__(self) -> None:
         self._running: dict[_Work, None] = {}  # a set that keeps its order
-        # Runs of the event loop: a lifespan that has ended in one says nothing of another.
-        self._opened_in: object = None
+        self._opened = False
+        # A run of the event loop: a lifespan that has ended in one says nothing of another.
         self._closed_in: object = None
         self._warned = False
 
@@ -184,7 +184,7 @@ class Supervisor:
         work.child = spawn(self._run(work))
 
     def _warn_without_lifespan(self, name: str) -> None:
-        if self._warned or self._opened_in is loop_token():
+        if self._opened or self._warned:
             return
         self._warned = True
         logger.warning(
@@ -231,7 +231,7 @@ class Supervisor:
             failure = None  # its traceback holds this frame
 
     def _check_open(self, name: str) -> None:
-        if self._closed_in is loop_token():
+        if self._closed_in is not None and self._closed_in is loop_token():
             raise UsageError(
                 f"Cannot start {name}: the app's lifespan has ended, and nobody would wait for it. "
                 "Start it before the shutdown's grace is over."
@@ -254,7 +254,7 @@ class Supervisor:
 
     def open(self) -> None:
         """The lifespan has begun; after ``close`` it has begun again. Harmless when it is open."""
-        self._opened_in = loop_token()
+        self._opened = True
         self._closed_in = None
 
     async def close(self, grace: float) -> None:
