@@ -19,7 +19,6 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 from functools import partial
 from logging import getLogger
 from typing import Any, TypeVar
@@ -111,7 +110,8 @@ def limited(
     policy: Policy = scope[POLICY]
     cancels = policy.on_disconnect == "cancel"
     if terms.deadline is not None:
-        return partial(_run_limited, work, terms, client() if cancels else None, policy, scope)
+        gone = client() if cancels else None
+        return partial(_run_until, terms.deadline, work, terms, gone, policy, scope)
     return partial(cancel_with_client, work, client(), policy, scope) if cancels else work
 
 
@@ -147,7 +147,8 @@ def _warn_abandoned(scope: Scope, seconds: float) -> None:
     )
 
 
-async def _run_limited(
+async def _run_until(
+    deadline: float,
     work: Callable[[], Awaitable[T]],
     terms: Terms,
     client: Incoming | SocketIncoming | None,
@@ -161,26 +162,24 @@ async def _run_limited(
         HandlerTimeout: it was cancelled at the deadline.
     """
     seconds = CANCEL_GRACE if policy.cancel_grace is None else policy.cancel_grace
-    deadline = terms.deadline
-    limit = None if deadline is None else anyio.CancelScope(deadline=deadline)
-    grace: Grace | None = None
-    with limit or nullcontext(), interruptible() as stretch:
+    with anyio.CancelScope(deadline=deadline) as limit, interruptible() as stretch:
+        grace = Grace(stretch, seconds)
         if client is not None:
             client.add_stretch(stretch)
             if client.disconnected:
                 stretch.interrupt()
         try:
-            with Grace(stretch, seconds) as grace:
+            with grace:
                 result = await grace.run(work())
-            if limit is not None and limit.cancel_called:
+            if limit.cancel_called:
                 terms.deadline = anyio.current_time() + seconds
             return result
         finally:
             if client is not None:
                 client.remove_stretch(stretch)
-            if grace is not None and grace.exceeded:
+            if grace.exceeded:
                 _warn_abandoned(scope, seconds)
-    if limit is not None and limit.cancelled_caught:
+    if limit.cancelled_caught:
         raise terms.time_out("its handler did not answer in time.")
     raise ClientDisconnect("before there was a response")
 

@@ -156,7 +156,10 @@ async def _end(exchange: Exchange, scope: Scope) -> None:
             await _tidy(exchange)
         exchange.state = ENDED
     except BaseException:
-        exchange.failure = None
+        failure, exchange.failure = exchange.failure, None
+        if isinstance(failure, Exception):
+            logger.error("A request that was cancelled afterwards failed.", exc_info=failure)
+        failure = None  # its traceback holds this frame
         raise
     finally:
         close_exchange(exchange, scope)
