@@ -698,6 +698,37 @@ def test_a_request_that_raises_undisturbed_is_not_swept_unless_it_may() -> None:
     assert request.but(may_fail=True).run().points
 
 
+def test_an_app_that_never_ends_is_at_fault_undisturbed_and_swept_all_the_same() -> None:
+    @http
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        try:
+            await anyio.sleep_forever()
+        except BaseException as exc:
+            raise ValueError("planted") from exc
+
+    report = Sweep(app, dialects=["uvicorn"]).get().run()
+    assert report.failures == []
+    assert all(run.endless and run.checkpoints == 1 for run in report.usual)
+    hang = found(report, "hang")
+    assert hang.at == "undisturbed"
+    assert "was still running 60 seconds after its client had left" in hang.sentence
+    assert "sleep_forever" in hang.stack[-1]
+    assert codes(report, "message") == codes(report, "checkpoint") == {"hang"}
+    assert codes(report, "cancel") == {"raised"}
+
+
+def test_an_app_that_is_busy_for_ever_is_not_swept() -> None:
+    @http
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            await anyio.lowlevel.checkpoint()
+
+    report = asyncio_only(app, steps=100).run()
+    assert "does not end, not even when the client leaves" in report.failures[0]
+    assert report.points == {}
+
+
 def test_an_app_that_does_not_start_is_not_swept() -> None:
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:

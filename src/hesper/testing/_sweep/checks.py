@@ -120,7 +120,7 @@ def check(outcome: Outcome, usual: Outcome | None = None) -> list[Finding]:
         # It was killed, so whatever it left is not its fault.
         return [Finding("hang", outcome.hung), *_repeatable(_protocol(outcome))]
     found = dict.fromkeys(_repeatable(finding for rule in _RULES for finding in rule(outcome)))
-    if usual is not None:
+    if usual is not None and usual.hung is None:
         found.update(dict.fromkeys(_compared(outcome, usual)))
         for known in _repeatable((*_raised(usual), *_logged(usual))):
             found.pop(known, None)

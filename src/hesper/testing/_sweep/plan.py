@@ -152,6 +152,8 @@ class Sweeper:
                 f"{dialect.name} on {backend}: the undisturbed request {repeatable(problem)}"
             )
         else:
+            # An application that went on for ever, though its client left, is found at fault here,
+            # and swept all the same: what it does when it is cancelled is another matter.
             self._judge(outcome, None)
             self.report.usual.append(summary(outcome))
             yield dialect, backend, outcome
