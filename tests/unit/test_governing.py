@@ -67,7 +67,7 @@ async def test_what_an_endpoint_forgets_to_return_is_told(
         return None
 
     for policy in ("cancel", "finish"):
-        app = Hesper(routes=[Route("/", endpoint, on_disconnect=policy)])  # type: ignore[arg-type]
+        app = Hesper(routes=[Route("/", endpoint, on_disconnect=policy)])
         server = ScriptedServer(app)
         async with server.lifespan():
             result = await server.get("/").run()
