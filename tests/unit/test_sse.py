@@ -86,4 +86,4 @@ def test_the_last_event_is_sent_only_if_the_stream_is_as_it_was() -> None:
     assert body.farewell == b"data: bye\n\n"
     response.body_iterator = events()
     assert body.farewell is None
-    assert EventSourceResponse(events(), last_event=None)._body.farewell == b""  # type: ignore[union-attr]
+    assert EventSourceResponse(events(), last_event=None)._body.farewell == b""
