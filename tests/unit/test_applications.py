@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import pytest
 import starlette.applications
 
@@ -658,3 +659,38 @@ async def test_a_lifespan_that_fails_says_so() -> None:
 def test_the_known_names_are_there() -> None:
     known = {name for name in dir(starlette.applications.Starlette()) if not name.startswith("_")}
     assert known - {"max_body_size"} <= set(dir(Hesper()))
+
+
+async def test_an_app_in_a_middleware_is_told_of_a_shutdown() -> None:
+    begun = anyio.Event()
+
+    async def endpoint(request: Request) -> Response:
+        begun.set()
+        await request.wait_shutting_down()
+        return PlainTextResponse("told")
+
+    inner = Hesper(routes=[Route("/", endpoint)])
+    app = BaseHTTPMiddleware(inner, dispatch=pass_on)
+    async with ScriptedServer(app).get("/").open() as client:
+        await begun.wait()
+        inner.begin_shutdown()
+        assert (await client.finish()).body == b"told"
+
+
+async def test_an_app_in_a_middleware_does_not_know_other_protocols() -> None:
+    app = BaseHTTPMiddleware(Hesper(), dispatch=pass_on)
+    with pytest.raises(UsageError, match="does not know this protocol"):
+        await app({"type": "smtp"}, never, never)
+
+
+async def never(*_: Any) -> Any:
+    raise AssertionError("nothing is asked")
+
+
+async def test_a_shutdown_begins_in_every_app_below() -> None:
+    lowest = Hesper()
+    middle = Router([Mount("/lowest", lowest)])
+    app = Hesper(routes=[Mount("/middle", middle), Mount("/again", lowest)])
+    app.begin_shutdown(0)
+    assert app.shutting_down
+    assert lowest.shutting_down

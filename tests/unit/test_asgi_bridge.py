@@ -1,5 +1,6 @@
 """The bridge: the order in which a foreign app's messages pass, and how it is stopped."""
 
+import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,6 +23,7 @@ from hesper.testing import Dialect, Result, ScriptedServer
 from hesper.testing.dialects import SPECIFICATION, UVICORN
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..conftest import on_asyncio
 from .asking import ask
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
@@ -468,3 +470,48 @@ async def test_a_client_that_leaves_a_body_that_is_read_through_ends_its_app() -
     server = ScriptedServer(behind(read_through, app), UVICORN)
     result = await server.get().leave_at_message(3).run()
     assert (result.raised, log) == (None, ["ended"])
+
+
+async def play_directly(send: Send, *, leaves: bool = True) -> None:
+    """Runs a bridged app that answers at once, with a server's ``send`` of one's own."""
+
+    async def receive() -> Message:
+        await (checkpoint() if leaves else anyio.sleep_forever())
+        return {"type": "http.disconnect"}
+
+    app = Hesper(
+        routes=[Mount("/", saying(START, part(b"whole", more=False)))], middleware=[pass_on]
+    )
+    scope = dict(ScriptedServer(app).get("/").plan.scope)
+    await app(scope, receive, send)
+
+
+@on_asyncio  # on trio the disconnect is heard before
+async def test_a_client_that_leaves_with_the_start_message_gets_no_body() -> None:
+    sent: list[str] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+        try:
+            for _ in range(5):
+                await checkpoint()
+        except asyncio.CancelledError:
+            pass
+
+    await play_directly(send)
+    assert sent == ["http.response.start"]
+
+
+async def test_an_error_of_the_servers_send_comes_out_of_a_bridge() -> None:
+    async def send(message: Message) -> None:
+        raise LookupError("of the server")
+
+    with pytest.raises(LookupError):
+        await play_directly(send, leaves=False)
+
+
+async def test_a_send_that_finds_the_client_gone_is_quiet_in_a_bridge() -> None:
+    async def send(message: Message) -> None:
+        raise OSError("gone")
+
+    await play_directly(send)

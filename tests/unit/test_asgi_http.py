@@ -1,6 +1,7 @@
 """A handler's answer becomes messages: what is sent, what is raised, and what is left behind."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -788,3 +789,16 @@ async def test_an_answer_that_has_nothing_to_settle_settles_nothing() -> None:
     answer = Plain(b"x")
     await answer._resolve({})
     assert answer._start_message() == start()
+
+
+async def test_what_was_cancelled_and_went_on_has_no_cancellation_as_context() -> None:
+    seen: list[Any] = []
+
+    async def handler(request: Request) -> Answer:
+        with anyio.move_on_after(0):
+            await anyio.sleep(60)
+        seen.append(sys.exception())
+        return Plain(b"x")
+
+    await Server().serve(handler)
+    assert seen == [None]

@@ -537,3 +537,13 @@ async def test_a_server_may_leave_out_the_headers() -> None:
     await turns()
     assert incoming.disconnected
     await incoming.close()
+
+
+async def test_a_shutdown_is_told_once() -> None:
+    incoming = Incoming({"type": "http"}, anyio.sleep_forever)  # type: ignore[arg-type]
+    incoming.shut_down()
+    assert incoming.shutting_down
+    assert not incoming.heard
+    incoming.listens = True
+    incoming.shut_down()
+    assert not incoming.heard

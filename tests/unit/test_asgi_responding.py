@@ -8,7 +8,12 @@ import pytest
 
 from hesper._asgi.exchange import Exchange, Terms
 from hesper._asgi.incoming import Incoming
-from hesper._asgi.responding import close_what_was_opened, hand_over, inherit
+from hesper._asgi.responding import (
+    close_what_was_opened,
+    hand_over,
+    inherit,
+    say_unavailable,
+)
 from hesper.types import Message
 from tests.conftest import ExpectedErrors, on_asyncio
 
@@ -97,3 +102,19 @@ async def test_the_last_heir_closes_what_the_request_had_opened_if_it_is_gone() 
     heir.incoming.closed = True
     await inherit(terms, heir)
     assert log == ["a"]
+
+
+async def test_the_503_of_a_shutdown_may_find_nobody() -> None:
+    sent: list[str] = []
+
+    async def leaving(message: Message) -> None:
+        sent.append(message["type"])
+        raise OSError("the client is gone")
+
+    cut = Exchange({"type": "http"}, receive, leaving)
+    await say_unavailable(cut)
+    assert sent == []  # it was not cut
+    cut.cut = True
+    await say_unavailable(cut)
+    await say_unavailable(cut)
+    assert sent == ["http.response.start"]

@@ -1225,3 +1225,55 @@ async def test_a_close_that_finds_the_client_gone_is_not_tried_again() -> None:
     hand = Hand(CONNECT, on_send=failing(OSError(), on="websocket.close"))
     await hand.conduct(handler)
     assert hand.types == ["websocket.accept", "websocket.close"]
+
+
+# -- the shutdown ---------------------------------------------------------------------------------
+
+
+async def test_a_shutdown_is_told_once() -> None:
+    hand = Hand({"type": "websocket.connect"})
+    exchange = hand.exchange()
+    exchange.shut_down()
+    assert exchange.shutting_down
+    assert not exchange.heard
+    exchange.listeners = 1
+    exchange.shut_down()
+    assert not exchange.heard
+    await exchange.wait_shutting_down()
+
+
+@pytest.mark.parametrize("cancelled", ["waiting", "sending"])
+async def test_a_refusal_that_a_shutdown_cuts_is_not_ended(cancelled: str) -> None:
+    hand = Hand({"type": "websocket.connect"})
+
+    async def handler(websocket: WebSocket) -> None:
+        exchange = websocket._exchange
+        exchange.cut = True
+        await exchange.send({"type": "websocket.http.response.start", "status": 503, "headers": []})
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await anyio.sleep(0)
+        if cancelled == "sending":
+            exchange.state = SOCKET[exchange.state, SocketEvent.FAILED]
+        await exchange.say_goodbye()
+
+    await hand.conduct(handler)
+    assert hand.types == ["websocket.http.response.start"]
+
+
+async def test_a_socket_is_accepted_when_the_client_was_there() -> None:
+    async def gone(message: Message) -> None:
+        raise OSError("gone")
+
+    for on_send, accepted in ((None, True), (gone, False)):
+        hand = Hand({"type": "websocket.connect"}, on_send=on_send)
+        exchanges: list[SocketExchange] = []
+
+        async def handler(
+            websocket: WebSocket, exchanges: list[SocketExchange] = exchanges
+        ) -> None:
+            exchanges.append(websocket._exchange)
+            await websocket.accept()
+
+        await hand.conduct(handler)
+        assert exchanges[0].accepted is accepted

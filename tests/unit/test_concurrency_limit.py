@@ -1,5 +1,6 @@
 """``ConcurrencyLimitMiddleware``: who has a place, and who gets it next."""
 
+import asyncio
 from typing import Any
 
 import anyio
@@ -12,6 +13,7 @@ from hesper.middleware.body_limit import RequestBodyLimitMiddleware
 from hesper.middleware.concurrency import ConcurrencyLimitMiddleware, limits
 from hesper.policies import ConcurrencyLimit
 from hesper.types import Message, Receive, Scope, Send
+from tests.conftest import on_asyncio
 from tests.contract.apps import settle
 
 
@@ -38,13 +40,10 @@ def test_limits_stand_outside_of_the_middleware() -> None:
     outer, inner, last = limits(5, 100, [dispatch])
     assert isinstance(outer, Middleware)
     assert isinstance(inner, Middleware)
-    found: list[Any] = [outer.cls, outer.args, inner.cls, last]
-    assert found == [
-        ConcurrencyLimitMiddleware,
-        (ConcurrencyLimit(5),),
-        RequestBodyLimitMiddleware,
-        dispatch,
-    ]
+    classes: list[Any] = [outer.cls, inner.cls]
+    assert classes == [ConcurrencyLimitMiddleware, RequestBodyLimitMiddleware]
+    assert list(outer.args) == [ConcurrencyLimit(5)]
+    assert last is dispatch
 
 
 async def test_a_place_is_handed_over_at_once() -> None:
@@ -79,6 +78,22 @@ async def test_who_leaves_while_it_waits_hears_of_that() -> None:
     with pytest.raises(ClientDisconnect):
         await middleware._enter(second)
     assert list(middleware._waiting) == []
+
+
+@on_asyncio
+async def test_a_turn_that_comes_together_with_a_cancel_goes_on_to_the_next() -> None:
+    middleware, first, second, third = made(1, 2), client(), client(), client()
+    await middleware._enter(first)
+    waiting = asyncio.create_task(middleware._enter(second))
+    await settle()
+    after = asyncio.create_task(middleware._enter(third))
+    await settle()
+    await middleware._leave(first)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await after
+    assert middleware._inside == {third}
 
 
 async def test_a_place_that_comes_too_late_goes_on_to_the_next() -> None:

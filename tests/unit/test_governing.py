@@ -212,3 +212,24 @@ async def test_a_timeout_that_a_handler_raises_is_its_own() -> None:
 
     result = await ScriptedServer(Hesper(routes=[WebSocketRoute("/", endpoint)])).websocket().run()
     assert result.ended == "returned"
+
+
+@in_virtual_time
+async def test_a_handler_that_is_called_when_its_client_has_left_is_cancelled_at_once() -> None:
+    calls: list[str] = []
+
+    async def endpoint(request: Request) -> Response:
+        calls.append("begun")
+        await anyio.sleep(60)
+        raise AssertionError("nobody is there")
+
+    async def wait_first(request: Request, call_next: Any) -> Response:
+        await request.wait_disconnected()
+        response: Response = await call_next(request)
+        return response
+
+    route = Route("/", endpoint, on_disconnect="cancel", timeout=30)
+    app = Hesper(routes=[route], middleware=[wait_first])
+    result = await ScriptedServer(app).get("/").leave_at_message(0).run()
+    assert (calls, result.raised) == (["begun"], None)
+    assert result.duration < 1

@@ -112,3 +112,8 @@ async def test_a_socket_is_lost_or_closed(code: int, ending: Ending) -> None:
     assert socket_ending_of(socket, None) is Ending.TIMED_OUT
     socket.cut = True
     assert socket_ending_of(socket, None) is Ending.SHUT_DOWN
+
+
+async def test_a_response_that_nobody_ended_has_failed() -> None:
+    made = await witness(START)
+    assert ending_of(exchange(), made, None) is Ending.FAILED

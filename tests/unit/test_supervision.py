@@ -702,3 +702,46 @@ async def test_a_thread_is_told_how_to_start_work(supervisor: Supervisor) -> Non
 def test_outside_of_any_event_loop_nothing_starts(supervisor: Supervisor) -> None:
     with pytest.raises(UsageError, match=r"Cannot start anyio.sleep_forever from"):
         supervisor.start_soon(anyio.sleep_forever)
+
+
+async def test_who_waits_for_work_that_is_cut_off_is_told(
+    supervisor: Supervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        await anyio.sleep(60)
+
+    told: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await supervisor.finish(work, "work")
+        except RuntimeError as exc:
+            told.append(str(exc))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await turns()
+        await supervisor.close(0)
+    assert told == ["work was cut off before its end."]
+    assert warnings(caplog) == ["Cancelled at shutdown (grace 0 s), before its end: work."]
+
+
+def test_the_end_of_one_run_of_the_loop_says_nothing_of_another() -> None:
+    supervisor, ran = Supervisor(), []
+    supervisor.open()
+
+    async def work() -> None:
+        ran.append("work")
+
+    async def first() -> None:
+        await supervisor.close(0)
+        with pytest.raises(UsageError, match="lifespan has ended"):
+            supervisor.start_soon(work)
+
+    async def second() -> None:
+        supervisor.start_soon(work)
+        await turns()
+
+    anyio.run(first)
+    anyio.run(second)
+    assert ran == ["work"]

@@ -120,8 +120,7 @@ async def conduct(
                 exchange = held._shared
             if exchange is None:
                 held._progress = ENDED
-                if scope.get(KEY) is held:
-                    del scope[KEY]
+                scope.pop(KEY, None)
                 return
             exchange.state = ENDED
             if exchange.stretch is not None:
