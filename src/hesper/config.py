@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-__all__ = ["Config", "Environ", "EnvironError", "environ", "undefined"]
+from hesper._json import use_json
+
+__all__ = ["Config", "Environ", "EnvironError", "environ", "undefined", "use_json"]
 
 T = TypeVar("T")
 

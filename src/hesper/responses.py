@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from hesper import _json
 from hesper._asgi.bodies import Body
 from hesper._headers import encode_header
 from hesper._response import Response
@@ -52,10 +52,6 @@ class PlainTextResponse(Response):
     media_type = "text/plain"
 
 
-encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-"""A value as the text of JSON (RFC 8259)."""
-
-
 class JSONResponse(Response):
     """A value as JSON, in UTF-8 (RFC 8259). Override ``render`` for another encoder.
 
@@ -67,7 +63,7 @@ class JSONResponse(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return encode_json(content).encode("utf-8")
+        return _json.encode(content)
 
 
 class RedirectResponse(Response):

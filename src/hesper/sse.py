@@ -19,6 +19,7 @@ from typing import Any
 
 import anyio
 
+from hesper import _json
 from hesper._asgi.bodies import Body, close_part, stream
 from hesper._asgi.exchange import Exchange
 from hesper._asgi.incoming import Incoming
@@ -26,7 +27,7 @@ from hesper._concurrency import Event, Interruptible, new_event, spawn
 from hesper._events import EventParser, ServerSentEvent
 from hesper.concurrency import iterate_in_threadpool
 from hesper.exceptions import UsageError
-from hesper.responses import StreamingResponse, encode_json
+from hesper.responses import StreamingResponse
 from hesper.types import Message
 
 __all__ = ["EventParser", "EventSourceResponse", "ServerSentEvent"]
@@ -194,7 +195,9 @@ class _Events:
             return farewell
         if isinstance(event, (bytes, ServerSentEvent)):
             return event if isinstance(event, bytes) else event.encode()
-        return ServerSentEvent(event if isinstance(event, str) else encode_json(event)).encode()
+        return ServerSentEvent(
+            event if isinstance(event, str) else _json.encode(event).decode()
+        ).encode()
 
     async def _wait(self, iterator: AsyncIterator[Any]) -> Any:
         """The next event; ``_END`` if there is none, ``_SHUTDOWN`` if there shall be none."""

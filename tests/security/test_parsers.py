@@ -28,7 +28,7 @@ from hesper.middleware.sessions import SessionMiddleware
 from hesper.middleware.trustedhost import TrustedHostMiddleware
 from hesper.requests import Request
 from hesper.responses import FileResponse, JSONResponse, Response
-from hesper.routing import Mount, Route
+from hesper.routing import Host, Match, Mount, Route, Router
 from hesper.staticfiles import StaticFiles
 from hesper.types import Message, Scope
 
@@ -245,3 +245,71 @@ def test_time_grows_with_the_size_and_no_faster(kind: str) -> None:
     small, large = make(SMALL), make(SMALL * FACTOR)
     floor = 20e-6  # less cannot be measured
     assert seconds(lambda: parse(large)) < max(seconds(lambda: parse(small)), floor) * FACTOR * 5
+
+
+# Hosts and URLs that a route is found by, and built from.
+
+
+HOSTS = Router(
+    [
+        Host("{tenant}.example.org", Router([Route("/", look, name="home")]), name="tenant"),
+        Host("example.org", Router([Route("/", look, name="home")]), name="bare"),
+    ]
+)
+
+BUILT = Router(
+    [
+        Route("/n/{number:int}/{name}", look, name="numbered"),
+        Route("/f/{rest:path}", look, name="rest"),
+        Route("/u/{key:uuid}", look, name="keyed"),
+        Mount("/m/{name}", routes=[Route("/{number:int}", look, name="inner")], name="mounted"),
+    ]
+)
+
+SEGMENT = st.text(
+    st.characters(exclude_characters="/\n", exclude_categories=["Cs"]), min_size=1, max_size=20
+)
+
+
+@given(
+    st.binary(max_size=60) | st.from_regex(rb"[a-z0-9.:\[\]-]{0,60}(example\.org)?", fullmatch=True)
+)
+async def test_no_host_breaks_a_host_route(host: bytes) -> None:
+    scope: Scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "root_path": "",
+        "headers": [(b"host", host)],
+        "query_string": b"",
+        "scheme": "http",
+        "server": ("example.org", 80),
+    }
+    found = [route.matches(scope) for route in HOSTS.routes]
+    for match, child in found:
+        if match is not Match.NONE and "tenant" in child["path_params"]:
+            tenant = child["path_params"]["tenant"]
+            assert tenant.lower() == tenant
+            assert "/" not in tenant
+
+
+@given(number=st.integers(0, 10**18), name=SEGMENT, rest=SEGMENT, key=st.uuids())
+def test_a_path_that_was_built_leads_back(number: int, name: str, rest: str, key: Any) -> None:
+    wanted: list[tuple[str, dict[str, Any]]] = [
+        ("numbered", {"number": number, "name": name}),
+        ("rest", {"rest": f"{rest}/{name}"}),
+        ("keyed", {"key": key}),
+        ("mounted:inner", {"name": name, "number": number}),
+    ]
+    for route, params in wanted:
+        path = str(BUILT.url_path_for(route, **params))
+        scope: Scope = {"type": "http", "method": "GET", "path": path, "root_path": ""}
+        found: dict[str, Any] = {}
+        for each in BUILT.routes:
+            match, child = each.matches(scope)
+            if match is Match.NONE:
+                continue
+            inner = [deeper.matches({**scope, **child}) for deeper in getattr(each, "routes", [])]
+            found = inner[0][1]["path_params"] if inner else child["path_params"]
+            break
+        assert found == params, path

@@ -1217,6 +1217,16 @@ async def test_a_close_that_fails_for_another_reason_is_an_error() -> None:
     assert hand.types == ["websocket.accept", "websocket.close"]
 
 
+async def test_a_close_that_finds_the_client_gone_is_not_tried_again() -> None:
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.close(1011)
+
+    hand = Hand(CONNECT, on_send=failing(OSError(), on="websocket.close"))
+    await hand.conduct(handler)
+    assert hand.types == ["websocket.accept", "websocket.close"]
+
+
 # -- the shutdown ---------------------------------------------------------------------------------
 
 

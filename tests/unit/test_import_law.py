@@ -20,7 +20,7 @@ VALUES, CONCURRENCY, RIM, MESSAGES, COMPOSITION, APPLICATIONS, TESTING, COMMANDS
 
 LAYERS = {
     VALUES: "status types exceptions convertors cookies conditional datastructures config endings"
-    " policies _accept _events _grammar _headers _host _multidict _paths _ranges _url _utils",
+    " policies _accept _events _json _grammar _headers _host _multidict _paths _ranges _url _utils",
     CONCURRENCY: "_concurrency concurrency supervision",
     RIM: "_asgi",
     MESSAGES: "background _connection _response _file_body _file_response responses requests websockets"
@@ -41,6 +41,7 @@ EXTRAS = {
     "httptools",
     "itsdangerous",
     "jinja2",
+    "msgspec",
     "multipart",
     "opentelemetry",
     "python_multipart",

@@ -208,7 +208,9 @@ async def test_a_compressed_body_is_read_as_it_is_made() -> None:
         assert b"".join([chunk async for chunk in response.aiter_raw()]) == compressed
 
 
-@pytest.mark.parametrize("content", [b"not compressed", gzip.compress(b"content")[:-1]])
+@pytest.mark.parametrize(
+    "content", [b"not compressed", gzip.compress(b"content")[:-1]], ids=["none", "half"]
+)
 async def test_a_body_that_is_not_in_its_coding_is_an_error(content: bytes) -> None:
     client = client_of(content, content_encoding="gzip")
     with pytest.raises(DecodingError, match="'gzip'") as caught:

@@ -5,7 +5,8 @@ table, and what it is about. Each code has one sentence for what is wrong and on
 """
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from hesper.testing._sweep.frames import Place
@@ -117,13 +118,29 @@ def check(outcome: Outcome, usual: Outcome | None = None) -> list[Finding]:
     """
     if outcome.hung is not None:
         # It was killed, so whatever it left is not its fault.
-        return [Finding("hang", outcome.hung), *_protocol(outcome)]
-    found = dict.fromkeys(finding for rule in _RULES for finding in rule(outcome))
-    if usual is not None:
+        return [Finding("hang", outcome.hung), *_repeatable(_protocol(outcome))]
+    found = dict.fromkeys(_repeatable(finding for rule in _RULES for finding in rule(outcome)))
+    if usual is not None and usual.hung is None:
         found.update(dict.fromkeys(_compared(outcome, usual)))
-        for known in (*_raised(usual), *_logged(usual)):
+        for known in _repeatable((*_raised(usual), *_logged(usual))):
             found.pop(known, None)
     return list(found)
+
+
+def repeatable(text: str) -> str:
+    """Returns a text without what is another each time: addresses, and asyncio's task numbers."""
+    return _BY_CHANCE.sub("...", text)
+
+
+# As object.__repr__ writes them, asyncio's tasks, and anyio's cancellations.
+_BY_CHANCE = re.compile(
+    r"(?<= at )0x[0-9a-fA-F]+|(?<=name='Task-)\d+|(?<=via cancel scope )[0-9a-f]+"
+)
+
+
+def _repeatable(findings: Iterable[Finding]) -> Iterator[Finding]:
+    for code, about in findings:
+        yield Finding(code, repeatable(about))
 
 
 def _raised(outcome: Outcome) -> Iterator[Finding]:

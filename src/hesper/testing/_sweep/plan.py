@@ -10,7 +10,7 @@ from random import Random
 
 from hesper.exceptions import UsageError
 from hesper.testing._dialect import Dialect
-from hesper.testing._sweep.checks import Finding, check
+from hesper.testing._sweep.checks import Finding, check, repeatable
 from hesper.testing._sweep.leftovers import Recorder
 from hesper.testing._sweep.loops import Backend, cancelled_class
 from hesper.testing._sweep.play import UNDISTURBED, Kind, Outcome, Point, Setting
@@ -144,12 +144,16 @@ class Sweeper:
         outcome = self._play(UNDISTURBED, dialect, backend, None)
         problem = problem_of(outcome, self._options.may_fail)
         if problem is not None and backend == "trio" and needs_asyncio(outcome):
-            self.report.skipped.append(f"trio: the application needs asyncio: {problem}")
+            self.report.skipped.append(
+                f"trio: the application needs asyncio: {repeatable(problem)}"
+            )
         elif problem is not None:
             self.report.failures.append(
-                f"{dialect.name} on {backend}: the undisturbed request {problem}"
+                f"{dialect.name} on {backend}: the undisturbed request {repeatable(problem)}"
             )
         else:
+            # An application that went on for ever, though its client left, is found at fault here,
+            # and swept all the same: what it does when it is cancelled is another matter.
             self._judge(outcome, None)
             self.report.usual.append(summary(outcome))
             yield dialect, backend, outcome
@@ -215,7 +219,7 @@ class Sweeper:
         if self._options.check is not None:
             said = self._options.check(outcome)
             if said is not None:
-                findings.append(Finding("check", said))
+                findings.append(Finding("check", repeatable(said)))
         for finding in findings:
             self._add(finding, outcome)
 
@@ -248,7 +252,9 @@ class Sweeper:
                 cell = next(c for c in cells if (c[0].name, c[1]) == place)
                 point = Point(violation.kind, violation.n)  # type: ignore[arg-type]
                 outcome = self._play(point, *cell[:2], cell[2], trace=True)
-                timelines[*place, violation.at] = outcome.timeline
+                timelines[*place, violation.at] = [
+                    event._replace(text=repeatable(event.text)) for event in outcome.timeline
+                ]
             violation.timeline = timelines[*place, violation.at]
 
     def _finished(self, began: float) -> Report:

@@ -75,6 +75,9 @@ class Outcome:
     """Whether it was the client's leaving that ended an undisturbed run."""
     hung: str | None = None
     """How the application did not end, if it did not."""
+    idle: bool = False
+    """Whether it did not because it waited for something, in virtual time, and not because it was
+    busy: to wait for the same at other points costs little."""
     reached: bool = False
     """Whether the run got to its point."""
     struck: tuple[float, int] = (0.0, 0)

@@ -243,7 +243,9 @@ class Stage:
         if watch.overrun():
             outcome.hung = f"went on for more than {self.setting.steps} steps"
         else:
-            outcome.hung = f"was still running after {self.patience:g} seconds"
+            since = "after its client had left" if outcome.endless else "later"
+            outcome.hung = f"was still running {self.patience:g} seconds {since}"
+            outcome.idle = not self.setting.real_time
         outcome.stack = places(awaiting(watch.entered and watch.entered.inner))
 
     def note_ending(self, stack: tuple[Place, ...]) -> None:

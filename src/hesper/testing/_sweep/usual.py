@@ -13,6 +13,8 @@ _ONLY_ASYNCIO = ("asyncio", "no running event loop", "no current event loop")
 def problem_of(outcome: Outcome, may_fail: bool) -> str | None:
     """Returns why a request whose undisturbed run this is cannot be swept, if it cannot."""
     result = outcome.result
+    if outcome.idle:
+        return None  # that is a violation, and its messages and checkpoints can be counted
     if outcome.hung is not None:
         return f"does not end, not even when the client leaves: it {outcome.hung}"
     if outcome.crashed is not None and not outcome.scope_left:
