@@ -40,10 +40,13 @@ def test_limits_stand_outside_of_the_middleware() -> None:
     outer, inner, last = limits(5, 100, [dispatch])
     assert isinstance(outer, Middleware)
     assert isinstance(inner, Middleware)
-    classes: list[Any] = [outer.cls, inner.cls]
-    assert classes == [ConcurrencyLimitMiddleware, RequestBodyLimitMiddleware]
-    assert list(outer.args) == [ConcurrencyLimit(5)]
-    assert last is dispatch
+    found: list[Any] = [outer.cls, outer.args, inner.cls, last]
+    assert found == [
+        ConcurrencyLimitMiddleware,
+        (ConcurrencyLimit(5),),
+        RequestBodyLimitMiddleware,
+        dispatch,
+    ]
 
 
 async def test_a_place_is_handed_over_at_once() -> None:

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 import hesper.requests
 from hesper._stack import Stack, serve
+from hesper.applications import Hesper
 from hesper.datastructures import State, UploadFile
 from hesper.exceptions import ClientDisconnect, HTTPException, MalformedJSON, UsageError
 from hesper.requests import HTTPConnection, Request, empty_receive, empty_send
-from hesper.responses import Response
+from hesper.responses import PlainTextResponse, Response
+from hesper.routing import Route
 from hesper.testing import Dialect, ScriptedServer
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -612,3 +614,19 @@ async def test_where_it_is_of_no_use_nothing_is_sent_ahead(gone: bool) -> None:
     result = await (script.leave_after(0.01) if gone else script).run()
     assert result.types == ([] if gone else ["http.response.start", "http.response.body"])
     assert result.ended == "returned"
+
+
+async def test_a_request_may_be_looked_at_when_all_is_over() -> None:
+    kept: list[Request] = []
+
+    async def endpoint(request: Request) -> Response:
+        kept.append(request)
+        return PlainTextResponse("x")
+
+    result = await ScriptedServer(Hesper(routes=[Route("/", endpoint)])).get("/").run()
+    (request,) = kept
+    assert result.complete
+    assert await request.is_disconnected()  # the response has ended
+    assert not request.disconnected
+    assert request.receive is request.receive
+    assert (await request.receive())["type"] == "http.disconnect"
