@@ -79,8 +79,7 @@ async def conduct(
     """Run a handler and give its answer to the client; leave nothing behind.
 
     Args:
-        held: a ``Holder``: the exchange, or the request that makes it when it is needed, and is told
-            until then how far the response is.
+        held: a ``Holder``; a request is told how far the response is, until it has an exchange.
         on_error: makes an answer of an error that comes before the start message; None to raise it.
 
     Raises:
