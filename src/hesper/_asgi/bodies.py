@@ -234,9 +234,7 @@ async def _iterate(exchange: Exchange, body: Body, grace: Grace) -> None:
         try:
             chunk = await iterator.__anext__()
         except StopAsyncIteration:
-            _check_swallowed(grace)
-            await _send_end(exchange, body)
-            return
+            break
         if exchange.suspensions != waits or not counts:
             _check_swallowed(grace)
             if exchange.disconnected and counts:
@@ -255,6 +253,8 @@ async def _iterate(exchange: Exchange, body: Body, grace: Grace) -> None:
         if streak == YIELD_EVERY:
             streak = 0
             await checkpoint()
+    _check_swallowed(grace)
+    await _send_end(exchange, body)
 
 
 def _check_swallowed(grace: Grace) -> None:

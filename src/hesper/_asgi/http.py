@@ -156,7 +156,8 @@ async def _end(exchange: Exchange, scope: Scope) -> None:
     except BaseException:
         failure, exchange.failure = exchange.failure, None
         if isinstance(failure, Exception):
-            logger.error("A request that was cancelled afterwards failed.", exc_info=failure)
+            # No ERROR: the cancellation is what comes out, and it was asked for.
+            logger.warning("A request that was cancelled afterwards failed.", exc_info=failure)
         failure = None  # its traceback holds this frame
         raise
     finally:
