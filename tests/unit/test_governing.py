@@ -110,9 +110,10 @@ async def test_a_foreign_app_may_say_itself_that_a_client_left(
 
 
 async def test_an_error_that_comes_with_the_cancellation_is_logged(
-    expected_errors: ExpectedErrors,
+    expected_errors: ExpectedErrors, caplog: pytest.LogCaptureFixture
 ) -> None:
     for turns in range(6):
+        caplog.clear()
         begun, go_on = anyio.Event(), anyio.Event()
 
         async def endpoint(
@@ -130,7 +131,8 @@ async def test_an_error_that_comes_with_the_cancellation_is_logged(
                 await anyio.lowlevel.checkpoint()
             client.cancel_app()
             result = await client.finish()
-        logged = expected_errors.take()
+        # A warning where the response had gone out, and only then the cancellation came.
+        logged = expected_errors.take() or "cancelled afterwards failed" in caplog.text
         assert isinstance(result.raised, LookupError) or logged, turns
 
 
