@@ -1242,6 +1242,33 @@ async def test_a_shutdown_is_told_once() -> None:
     await exchange.wait_shutting_down()
 
 
+async def test_a_goodbye_that_hangs_does_not_keep_the_handler(
+    monkeypatch: pytest.MonkeyPatch, real_time: bool
+) -> None:
+    if real_time:
+        monkeypatch.setattr(rim, "GOODBYE_TIMEOUT", 0.01)
+
+    async def on_send(message: Message) -> None:
+        if message["type"] == "websocket.close":
+            await anyio.sleep(60)  # as granian's, which closes at the same time
+
+    hand = Hand({"type": "websocket.connect"}, on_send=on_send)
+    heard: list[tuple[int, float]] = []
+
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        began = anyio.current_time()
+        websocket._exchange.shut_down()
+        try:
+            await websocket.receive_text()
+        except WebSocketDisconnect as exc:
+            heard.append((exc.code, anyio.current_time() - began))
+            raise
+
+    await hand.conduct(handler)
+    assert heard == [(1012, pytest.approx(rim.GOODBYE_TIMEOUT, abs=0.2))]
+
+
 @pytest.mark.parametrize("cancelled", ["waiting", "sending"])
 async def test_a_refusal_that_a_shutdown_cuts_is_not_ended(cancelled: str) -> None:
     hand = Hand({"type": "websocket.connect"})

@@ -55,8 +55,9 @@ PRIVATE_CODES = 3000
 """What is added to a close code that the server refuses: 1012 becomes 4012, of those that RFC 6455
 section 7.4.2 leaves to applications."""
 
-SHUT_DOWN_TIMEOUT = 1.0
-"""Seconds that the close may take of a socket whose handler a shutdown has cancelled."""
+GOODBYE_TIMEOUT = 0.5
+"""Seconds that a close may take when the app shuts down, before the handler goes on without it: the
+grace is short, and granian's hangs if the server closes at the same time."""
 
 DENIAL = "websocket.http.response"
 """The extension that lets an app refuse a handshake with any response."""
@@ -173,7 +174,7 @@ class SocketExchange(SocketIncoming):
     async def leave_cut(self) -> None:
         """If a shutdown has cancelled the handler, say goodbye after all."""
         if self.cut:
-            with anyio.move_on_after(SHUT_DOWN_TIMEOUT, shield=True):
+            with anyio.CancelScope(shield=True):  # GOODBYE_TIMEOUT bounds it
                 await self.say_goodbye()
 
     async def _let_pump_run(self, closes: bool) -> None:
@@ -197,7 +198,8 @@ class SocketExchange(SocketIncoming):
     async def _close(self, message: Message) -> None:
         # granian sends no closing frame while a receive is pending: the client would hang.
         await self._stop_pump()
-        with anyio.move_on_after(CLOSE_TIMEOUT) as limit:
+        seconds = GOODBYE_TIMEOUT if self.shutting_down or self.cut else CLOSE_TIMEOUT
+        with anyio.move_on_after(seconds) as limit:
             await self._send_close(message)
         if limit.cancelled_caught:
             self.lost()
