@@ -16,7 +16,16 @@ from __future__ import annotations
 from collections import deque
 
 from hesper._asgi.socket_states import WebSocketState, next_client_state
-from hesper._concurrency import Child, Event, Interruptible, checkpoint, new_event, spawn
+from hesper._concurrency import (
+    Child,
+    Event,
+    Interruptible,
+    Signal,
+    checkpoint,
+    new_baton,
+    new_event,
+    spawn,
+)
 from hesper.types import Message, Receive
 
 BUFFER_MESSAGES = 64
@@ -62,6 +71,9 @@ class SocketIncoming:
     _buffered = 0
     _heard = 0
     _news: Event | None = None
+    _reader: Signal | None = None
+    _given: Message | None = None
+    """What is handed to the reader, which takes it inside of ``set`` where the loop allows it."""
     _room: Event | None = None
     _error: Exception | None = None
 
@@ -127,8 +139,9 @@ class SocketIncoming:
             self._wake()
 
     def _full(self) -> bool:
-        full = len(self._messages) >= BUFFER_MESSAGES or self._buffered >= BUFFER_SIZE
-        return full and not self._unbounded
+        if not self._messages or self._unbounded:
+            return False
+        return len(self._messages) >= BUFFER_MESSAGES or self._buffered >= BUFFER_SIZE
 
     def _arrived(self, message: Message) -> None:
         following = next_client_state(self.client, message)
@@ -136,9 +149,17 @@ class SocketIncoming:
             self.lost(message)
             return
         self.client = following
-        if not self.closed:  # else the end was given, or is about to be
-            self._messages.append(message)
-            self._buffered += _size(message)
+        if self.closed:  # the end was given, or is about to be
+            self._wake()
+            return
+        if self._reader is not None and not self._messages and self.connect_taken:
+            self._given = message
+            self._wake()
+            if self._given is None:
+                return
+            self._given = None
+        self._messages.append(message)
+        self._buffered += _size(message)
         self._wake()
 
     def lost(self, message: Message | None = None) -> None:
@@ -171,9 +192,12 @@ class SocketIncoming:
 
     def _wake(self) -> None:
         self._heard += 1
+        reader, self._reader = self._reader, None
         if self._news is not None:
             self._news.set()
             self._news = None
+        if reader is not None:
+            reader.set()
 
     def _make_room(self) -> None:
         if self._room is not None:
@@ -215,6 +239,9 @@ class SocketIncoming:
                 self._told = True
                 return dict(self.disconnect)
             await self._wait_news()
+            if self._given is not None:
+                message, self._given = self._given, None
+                return message
         message = self._messages.popleft()
         self._buffered -= _size(message)
         self._make_room()
@@ -239,6 +266,14 @@ class SocketIncoming:
         if not self._receiving:
             self._receiving = True
             await self._read(once=True)
+            return
+        if self._reader is None:
+            self._reader = reader = new_baton()
+            try:
+                await reader.wait()
+            finally:
+                if self._reader is reader:
+                    self._reader = None
             return
         if self._news is None:
             self._news = new_event()

@@ -29,7 +29,13 @@ from hesper._asgi.socket_states import (
     WebSocketState,
     next_socket_state,
 )
-from hesper._concurrency import cancelled_type, checkpoint, interruptible
+from hesper._concurrency import (
+    cancelled_type,
+    checkpoint,
+    interruptible,
+    resumed,
+    running_loop,
+)
 from hesper.exceptions import ClientDisconnect, UsageError
 from hesper.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -86,8 +92,8 @@ class SocketExchange(SocketIncoming):
 
     def lost(self, message: Message | None = None) -> None:
         """As ``SocketIncoming.lost``; from here on nothing is sent."""
+        self.state = SOCKET[self.state, SocketEvent.LEFT]  # first: who is woken goes on at once
         super().lost(message)
-        self.state = SOCKET[self.state, SocketEvent.LEFT]
 
     async def send(self, message: Message) -> None:
         """Send one message, in the order that the life cycle allows.
@@ -100,30 +106,33 @@ class SocketExchange(SocketIncoming):
             WebSocketDisconnected: the socket is not accepted yet, or not open any more.
             UsageError: the message is not allowed at this point.
         """
-        closes = message["type"] == "websocket.close"
+        kind = message["type"]
+        closes = kind == "websocket.close"
         if self.conducted:
             self._unwaited += 1
             if closes or self._unwaited >= CHECKPOINT_EVERY:
                 await self._let_pump_run(closes)
-        before, following = self.state, self.check(message)
-        self.state = following
-        if following is SocketState.LOST:
+        before = following = self.state
+        if before is not SocketState.ACCEPTED or kind != "websocket.send":  # else it stays as it is
+            self.state = following = self.check(message)
+            if following is SocketState.LOST:
+                if closes:
+                    return
+                raise self._gone()
             if closes:
-                return
-            raise self._gone()
-        if closes:
-            self._end(before, message)
+                self._end(before, message)
         cause: BaseException | None = None
         try:
             if closes:
                 await self._close(message)
+            elif running_loop() is None:
+                await self._send_interruptibly(self.server_send(message))
             else:
-                with interruptible() as stretch:
-                    self.add_stretch(stretch)
-                    try:
-                        await self.server_send(message)
-                    finally:
-                        self.remove_stretch(stretch)
+                # What does not wait needs no interruption: 1 µs less a frame.
+                steps = self.server_send(message).__await__()
+                for trap in steps:
+                    await self._send_interruptibly(resumed(steps, trap))
+                    break
         except BaseException as exc:
             self.state = SOCKET[self.state, SocketEvent.FAILED]
             if not (isinstance(exc, Exception) and await self._caused_by_end(exc, following)):
@@ -135,6 +144,14 @@ class SocketExchange(SocketIncoming):
             raise self._gone() from cause
         elif following is SocketState.ACCEPTED:
             self.accepted = True
+
+    async def _send_interruptibly(self, sending: Awaitable[None]) -> None:
+        with interruptible() as stretch:
+            self.add_stretch(stretch)
+            try:
+                await sending
+            finally:
+                self.remove_stretch(stretch)
 
     def check(self, message: Message) -> SocketState:
         """The state that a message would lead to. Raises as ``send`` if it is not allowed."""

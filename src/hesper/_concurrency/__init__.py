@@ -18,7 +18,7 @@ from hesper._concurrency.baton import new_baton
 from hesper._concurrency.children import Child, outlast, spawn, spawn_here, wait_at_most
 from hesper._concurrency.grace import Grace
 from hesper._concurrency.interrupts import Interruptible, deliver_again, interruptible
-from hesper._concurrency.leash import Interrupted, leashed, leashed_from
+from hesper._concurrency.leash import Interrupted, leashed, leashed_from, resumed
 from hesper._concurrency.loops import (
     Event,
     Signal,
@@ -54,6 +54,7 @@ __all__ = [
     "now",
     "on_asyncio",
     "outlast",
+    "resumed",
     "run_in_thread",
     "running_loop",
     "spawn",

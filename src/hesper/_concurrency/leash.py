@@ -118,7 +118,7 @@ async def leashed_from(
     with leash:
         _attach(leash, source)
         try:
-            return await _resumed(steps, trap)
+            return await resumed(steps, trap)
         finally:
             source.remove_stretch(leash)
     raise Interrupted(leash.exceeded)
@@ -131,7 +131,7 @@ def _attach(stretch: Interruptible, source: Source) -> None:
 
 
 @coroutine
-def _resumed(steps: Generator[Any, Any, T], trap: Any) -> Generator[Any, Any, T]:
+def resumed(steps: Generator[Any, Any, T], trap: Any) -> Generator[Any, Any, T]:
     """The rest of an awaitable whose first step has given ``trap``."""
     try:
         while True:
