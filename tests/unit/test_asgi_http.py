@@ -8,10 +8,10 @@ from typing import Any
 import anyio
 import pytest
 
+from hesper._asgi.arrivals import BUFFER_SIZE
 from hesper._asgi.bodies import Body
 from hesper._asgi.exchange import KEY, open_exchange
 from hesper._asgi.http import conduct, drive, serve_answer
-from hesper._asgi.incoming import BUFFER_SIZE
 from hesper._asgi.responding import Answer
 from hesper._asgi.states import ENDED
 from hesper._concurrency import checkpoint
