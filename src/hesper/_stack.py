@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from hesper._asgi.bridge import Bridge, BridgeBody
+from hesper._asgi.bodies import Body
+from hesper._asgi.bridge import Bridge
+from hesper._asgi.bridge_body import BridgeBody
 from hesper._asgi.exchange import KEY
 from hesper._asgi.foreign import caused_by_leaving
 from hesper._asgi.http import Handler, OnError, conduct, drive_on
@@ -50,6 +52,8 @@ class Stack(NamedTuple):
     websocket: SocketHandler
     other: ASGIApp
     """For every other scope: the lifespan, and what comes to be."""
+    foreign: ASGIApp | None = None
+    """The app that answers all requests, if it is a foreign one."""
 
 
 class Face:
@@ -115,9 +119,8 @@ def stack_of(app: Any, *, governs: bool = True) -> Stack:
         exchange: SocketExchange = websocket._exchange
         await app(websocket.scope, exchange.receive, exchange.send)
 
-    if not governs:
-        return Stack(http, websocket, app)
-    return Stack(http, governed(Stack(http, websocket, app)).websocket, app)
+    stack = Stack(http, websocket, app, app)
+    return stack._replace(websocket=governed(stack).websocket) if governs else stack
 
 
 def folds(app: Any) -> bool:
@@ -139,10 +142,16 @@ def folds(app: Any) -> bool:
 
 def wrap(dispatch: DispatchFunction, inner: Stack) -> Stack:
     """A dispatch function around a stack."""
-    rest = inner.http
+    rest, foreign = inner.http, inner.foreign
 
     async def call_next(request: Request) -> Response:
         try:
+            if foreign is not None and POLICY not in request.scope:
+                # What the three calls below do, for what a bridge was made for: 1 µs less.
+                bridge = Bridge(foreign, request.scope, request)
+                response = BridgedResponse(bridge, await bridge.start())
+                _note(response._body, request)
+                return response
             answer = await rest(request)
             if isinstance(answer, Response) and answer._plain and answer.background is None:
                 return answer
@@ -318,45 +327,51 @@ async def _resolve(response: Response, scope: Scope) -> None:
 
 async def _settle(answer: Any, request: Request) -> Response:
     """A response that a middleware can look at."""
-    exchange = request._exchange
     if isinstance(answer, Response):
         if answer._deferred:
             await _resolve(answer, request.scope)
         response = answer
     else:
         check_answer(answer, request.scope)
-        bridge = Bridge(answer, request.scope, exchange)
+        bridge = Bridge(answer, request.scope, request)
         response = BridgedResponse(bridge, await bridge.start())
     if response.background is not None:
         # Taken out, so that a middleware that sets its own, or makes a new response of this one,
         # does not undo the endpoint's.
-        exchange.background += (response.background,)
+        request._exchange.background += (response.background,)
         response.background = None
-    body = response._body
-    if body is not None:
-        known = exchange.bodies
-        if not known:
-            exchange.bodies = (body,)
-        elif not any(body is other for other in known):
-            exchange.bodies = (*known, body)
+    if response._body is not None:
+        _note(response._body, request)
     return response
+
+
+def _note(body: Body, request: Request) -> None:
+    """A body was handed through ``call_next``: the rim closes it, if nobody does before (rule 4)."""
+    if request._shared is None and request.scope.get(KEY) is request and not request._bodies:
+        request._bodies = (body,)  # the rim's own request, of which nobody has wanted more
+        return
+    exchange = request._exchange
+    if not any(body is other for other in exchange.bodies):
+        exchange.bodies = (*exchange.bodies, body)
 
 
 class BridgedResponse(Response):
     """A foreign app's response: its head, and a body that comes from the running app."""
 
+    background = None
+    _plain = False
+    _body: BridgeBody
+
     def __init__(self, bridge: Bridge, start: Message) -> None:
         self._start = start
         self.status_code = start["status"]
         self.raw_headers = list(start.get("headers", ()))
-        self.background = None
         self._body = BridgeBody(bridge)
-        self._plain = False
 
     def _start_message(self) -> Message:
         start = self._start
-        headers = start.get("headers", ())
-        same = isinstance(headers, (list, tuple)) and self.raw_headers == list(headers)
-        if same and self.status_code == start["status"]:
+        headers, raw = start.get("headers", ()), self.raw_headers
+        same = isinstance(headers, (list, tuple)) and len(headers) == len(raw)
+        if same and raw == list(headers) and self.status_code == start["status"]:
             return start  # as it was, to the last key
-        return {**start, "status": self.status_code, "headers": self.raw_headers}
+        return {**start, "status": self.status_code, "headers": raw}

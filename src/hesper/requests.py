@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Any, NoReturn
 
 from hesper import _json
+from hesper._asgi.bodies import Body
 from hesper._asgi.exchange import KEY, Exchange, Holder, Receiver, open_exchange
 from hesper._asgi.states import ENDED, IDLE, STARTED, RequestState, ResponseState
 from hesper._connection import HTTPConnection, StateT, app_shuts_down
@@ -85,6 +86,8 @@ class Request(HTTPConnection[StateT]):
     _receiver: Receiver | None = None
     _progress: ResponseState = IDLE
     """How far the rim is with the response, as long as there is no exchange to say so."""
+    _bodies: tuple[Body, ...] = ()
+    """What stands in ``exchange.bodies``, as long as there is none."""
 
     @property
     def _exchange(self) -> Exchange:
@@ -98,6 +101,7 @@ class Request(HTTPConnection[StateT]):
             exchange = Exchange(self.scope, self._receive, self._send)
             exchange.state = self._progress
             exchange.sending = self._progress is STARTED
+            exchange.bodies = self._bodies
             if held is self:
                 self.scope[KEY] = exchange
             return exchange

@@ -21,7 +21,7 @@ import anyio
 
 from hesper import _json
 from hesper._asgi.bodies import Body, close_part, stream
-from hesper._asgi.exchange import Exchange
+from hesper._asgi.exchange import Exchange, Holder
 from hesper._asgi.incoming import Incoming
 from hesper._concurrency import Event, Interruptible, new_event, spawn
 from hesper._events import EventParser, ServerSentEvent
@@ -119,7 +119,8 @@ class _EventBody(Body):
             self._events.idle = incoming, stretch
             self._events.farewell = self._farewell
 
-    async def send(self, exchange: Exchange, start: Message) -> None:
+    async def send(self, held: Holder, start: Message) -> None:
+        exchange = held._exchange
         if self._ping is None or not self._ours:
             await stream(exchange, self, start)
             return

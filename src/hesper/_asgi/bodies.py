@@ -20,7 +20,7 @@ from typing import Any
 
 import anyio
 
-from hesper._asgi.exchange import Exchange, Sending
+from hesper._asgi.exchange import Exchange, Holder, Sending
 from hesper._asgi.incoming import Incoming
 from hesper._asgi.states import STARTED, TRAILERS
 from hesper._concurrency import Grace, Interruptible, cancelled_type, checkpoint, interruptible
@@ -70,9 +70,9 @@ class Body:
         if content is not self._parts[0]:
             self._parts = (content, *self._parts)
 
-    async def send(self, exchange: Exchange, start: Message) -> None:
+    async def send(self, held: Holder, start: Message) -> None:
         """Send a start message and this body: see ``stream``."""
-        await stream(exchange, self, start)
+        await stream(held._exchange, self, start)
 
     def start(self) -> AsyncIterator[Any]:
         """The iterator; closed with the rest."""

@@ -340,15 +340,19 @@ class Receiver:
     was stopped, ``http.disconnect``, at once and for ever.
     """
 
-    __slots__ = ("_given", "exchange", "listeners", "stopped")
+    __slots__ = ("_given", "_held", "listeners", "stopped")
 
-    def __init__(self, exchange: Exchange) -> None:
-        self.exchange = exchange
+    def __init__(self, held: Holder) -> None:
+        self._held = held
         self.stopped = False
         """Whether nobody wants this app's response any more."""
         self.listeners = 0
         """Calls that wait now."""
         self._given = False
+
+    @property
+    def exchange(self) -> Exchange:
+        return self._held._exchange
 
     def stop(self) -> None:
         """Tell the app what it would be told if its client had left."""

@@ -119,15 +119,21 @@ async def conduct(
                 exchange = held._shared
             if exchange is None:
                 held._progress = ENDED
-                scope.pop(KEY, None)
-                return
+                if not held._bodies:
+                    scope.pop(KEY, None)
+                    return
+                exchange = held._exchange
             exchange.state = ENDED
             if exchange.stretch is not None:
                 exchange.stop_sending(None)
         else:
-            exchange = held._exchange
-            if exchange.terms is None:
-                await respond(exchange, answer, scope)
+            if exchange is None or exchange.terms is None:
+                await respond(held, answer, scope)
+                exchange = held._shared
+                if exchange is None:
+                    held._progress = ENDED
+                    scope.pop(KEY, None)
+                    return
             else:
                 await respond_on(exchange.terms, exchange, answer, scope)
     except BaseException as exc:

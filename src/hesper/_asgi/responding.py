@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from functools import partial
 from logging import getLogger
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import anyio
 
@@ -128,13 +128,18 @@ async def say_unavailable(exchange: Exchange) -> None:
             pass
 
 
-async def respond(exchange: Exchange, answer: Answer | ASGIApp, scope: Scope) -> None:
+async def respond(held: Any, answer: Answer | ASGIApp, scope: Scope) -> None:
     """Send an answer, then run what comes after it.
+
+    Args:
+        held: a ``Holder``. It has an exchange afterwards, unless none was needed.
 
     Raises:
         BaseException: as ``conduct``; when it does, the body is closed and background work has run.
     """
+    exchange: Exchange
     if not isinstance(answer, Answer):
+        exchange = held._exchange
         await _run_foreign(exchange, answer, scope)
         if exchange.background:
             await outlast(partial(_run_background, exchange), GRACE, late=False)
@@ -143,19 +148,22 @@ async def respond(exchange: Exchange, answer: Answer | ASGIApp, scope: Scope) ->
         if answer._deferred:
             await answer._resolve(scope)
         body = answer._body
-        if exchange.terms is not None and exchange.terms.deadline is not None:
-            await _send_in_time(exchange.terms, exchange.terms.deadline, exchange, answer)
+        shared: Exchange | None = held._shared
+        terms = None if shared is None else shared.terms
+        if terms is not None and terms.deadline is not None:
+            await _send_in_time(terms, terms.deadline, held._exchange, answer)
         elif body is None:
-            await _send_plain(exchange, answer)
+            await _send_plain(held._exchange, answer)
         else:
-            await body.send(exchange, answer._start_message())
-            if body.over and exchange.untouched and answer.background is None:
-                exchange.bodies = tuple(other for other in exchange.bodies if other is not body)
+            await body.send(held, answer._start_message())
+            if body.over and answer.background is None and _drop(held, body):
                 return
     except BaseException as exc:
+        exchange = held._exchange
         if not (isinstance(exc, ClientDisconnect) and exchange.disconnected):
             await _after_failure(exchange, answer, exc, concluded=False)
             raise
+    exchange = held._exchange
     if answer.background is not None or answer._body is not None or exchange.background:
         try:
             await _conclude(exchange, answer)
@@ -163,6 +171,21 @@ async def respond(exchange: Exchange, answer: Answer | ASGIApp, scope: Scope) ->
             await _after_failure(exchange, answer, exc, concluded=True)
             raise
         await _run_after(exchange, answer, late=False)
+
+
+def _drop(held: Any, body: Body) -> bool:
+    """Whether nothing is left to do for a request whose response was ``body``, of which nobody has
+    to think any more."""
+    exchange: Exchange | None = held._shared
+    if exchange is None:
+        if held._bodies != (body,):
+            return False
+        held._bodies = ()
+        return True
+    if not exchange.untouched:
+        return False
+    exchange.bodies = tuple(other for other in exchange.bodies if other is not body)
+    return True
 
 
 async def _send_plain(exchange: Exchange, answer: Answer) -> None:

@@ -1,0 +1,186 @@
+"""A foreign app's answer as a body: what passes, and what a middleware sees of it."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from hesper._asgi import bridge_body as bridge_module
+from hesper._concurrency import checkpoint
+from hesper.applications import Hesper
+from hesper.requests import Request
+from hesper.responses import PlainTextResponse, Response
+from hesper.routing import Mount
+from hesper.testing import ScriptedServer
+from hesper.testing.dialects import SPECIFICATION, UVICORN
+from hesper.types import Message, Receive, Scope, Send
+
+from ..conftest import on_asyncio
+from .asking import ask
+from .bridging import (
+    START,
+    behind,
+    bodies,
+    part,
+    pass_on,
+    read_through,
+    saying,
+    unwanted,
+)
+
+
+async def test_a_body_that_nobody_looks_at_passes_as_it_is() -> None:
+    odd: Message = {"type": "http.response.body", "body": b"x", "more_body": True, "hint": 1}
+    result = await ask(behind(pass_on, saying(START, odd, part(b"", more=False))))
+    assert [sent.message for sent in result.sent][1] == odd
+
+
+async def test_a_body_that_a_middleware_wraps_is_bytes() -> None:
+    app = behind(read_through, saying(START, part(b"a"), part(b"b"), part(b"c", more=False)))
+    result = await ask(app)
+    assert bodies(result) == [b"A", b"B", b"C", b""]
+
+
+async def test_a_body_that_was_replaced_unread_reads_as_what_replaced_it() -> None:
+    """And the app, whose body nobody wants, is stopped."""
+    log: list[str] = []
+
+    async def mine() -> AsyncIterator[bytes]:
+        yield b"mine"
+
+    async def replace(request: Request, call_next: Any) -> Response:
+        response: Any = await call_next(request)
+        response.body_iterator = content = mine()
+        assert response.body_iterator is content
+        return response  # type: ignore[no-any-return]
+
+    result = await ScriptedServer(behind(replace, unwanted(log)), SPECIFICATION).get().run()
+    assert (result.text, result.raised, log) == ("mine", None, ["told"])
+
+
+async def test_trailers_keep_their_place_behind_a_body_that_is_wrapped() -> None:
+    start = {**START, "trailers": True}
+    trailers: Message = {"type": "http.response.trailers", "headers": [(b"x-sum", b"1")]}
+    app = behind(read_through, saying(start, part(b"a", more=False), trailers))
+    result = await ScriptedServer(app, SPECIFICATION).get().run()
+    assert [sent.message["type"] for sent in result.sent][-1] == "http.response.trailers"
+    assert (result.raised, result.text) == (None, "A")
+
+
+async def test_a_file_that_the_server_would_send_is_read_for_who_looks_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge_module, "CHUNK_SIZE", 4)
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    app = behind(read_through, saying(START, {"type": "http.response.pathsend", "path": str(path)}))
+    result = await ScriptedServer(app, SPECIFICATION).get().run()
+    assert bodies(result) == [b"0123", b"4567", b"89", b""]
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ({}, [b"0123", b"4567", b"89"]),
+        ({"offset": 3}, [b"3456", b"789"]),
+        ({"offset": 1, "count": 5}, [b"1234", b"5"]),
+    ],
+)
+@pytest.mark.parametrize("by_number", [True, False])
+async def test_a_descriptor_that_the_server_would_send_is_read_for_who_looks_at_it(
+    extra: dict[str, int],
+    expected: list[bytes],
+    by_number: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bridge_module, "CHUNK_SIZE", 4)
+    with tempfile.TemporaryFile() as file:
+        file.write(b"0123456789")
+        file.flush()
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+        send_file: Message = {
+            "type": "http.response.zerocopysend",
+            "file": file.fileno() if by_number else file,
+            **extra,
+        }
+        app = behind(read_through, saying(START, send_file))
+        result = await ScriptedServer(app, SPECIFICATION).get().run()
+    assert bodies(result) == [*expected, b""]
+
+
+async def test_a_response_that_a_middleware_drops_stops_its_app() -> None:
+    log: list[str] = []
+
+    async def replace(request: Request, call_next: Any) -> Response:
+        await call_next(request)
+        return PlainTextResponse("mine")
+
+    result = await ScriptedServer(behind(replace, unwanted(log)), SPECIFICATION).get().run()
+    assert (result.text, result.raised, log) == ("mine", None, ["told"])
+
+
+async def test_a_client_that_leaves_a_body_that_is_read_through_ends_its_app() -> None:
+    log: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        try:
+            while True:
+                await send(part(b"x"))
+                await checkpoint()
+        finally:
+            log.append("ended")
+
+    server = ScriptedServer(behind(read_through, app), UVICORN)
+    result = await server.get().leave_at_message(3).run()
+    assert (result.raised, log) == (None, ["ended"])
+
+
+async def play_directly(send: Send, *, leaves: bool = True) -> None:
+    """Runs a bridged app that answers at once, with a server's ``send`` of one's own."""
+
+    async def receive() -> Message:
+        await (checkpoint() if leaves else anyio.sleep_forever())
+        return {"type": "http.disconnect"}
+
+    app = Hesper(
+        routes=[Mount("/", saying(START, part(b"whole", more=False)))], middleware=[pass_on]
+    )
+    scope = dict(ScriptedServer(app).get("/").plan.scope)
+    await app(scope, receive, send)
+
+
+@on_asyncio  # on trio the disconnect is heard before
+async def test_a_client_that_leaves_with_the_start_message_gets_no_body() -> None:
+    sent: list[str] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+        try:
+            for _ in range(5):
+                await checkpoint()
+        except asyncio.CancelledError:
+            pass
+
+    await play_directly(send)
+    assert sent == ["http.response.start"]
+
+
+async def test_an_error_of_the_servers_send_comes_out_of_a_bridge() -> None:
+    async def send(message: Message) -> None:
+        raise LookupError("of the server")
+
+    with pytest.raises(LookupError):
+        await play_directly(send, leaves=False)
+
+
+async def test_a_send_that_finds_the_client_gone_is_quiet_in_a_bridge() -> None:
+    async def send(message: Message) -> None:
+        raise OSError("gone")
+
+    await play_directly(send)
