@@ -1,7 +1,10 @@
 """The baton: whoever waits for it goes on inside of ``set``, as the task that it is."""
 
 import asyncio
+from collections.abc import Generator
 from contextvars import ContextVar
+from types import coroutine
+from typing import Any
 
 import anyio
 import pytest
@@ -13,6 +16,7 @@ from hesper._concurrency import (
     new_baton,
     on_asyncio,
     spawn,
+    spawn_here,
 )
 from tests.conftest import on_asyncio as only_on_asyncio
 
@@ -96,6 +100,37 @@ async def test_a_waiter_that_waits_again_leaves_the_setter_alone() -> None:
         await child.wait()
     event.set()
     await child.join()
+
+
+async def test_a_waiter_in_the_setters_own_context_goes_on_a_little_later() -> None:
+    """As what a supervisor finishes: no context can be entered twice."""
+    baton = new_baton()
+    log: list[str] = []
+
+    async def wait() -> None:
+        await baton.wait()
+        log.append("went on")
+
+    child = spawn_here(wait())
+    await checkpoint()
+    baton.set()
+    await child.join()
+    assert log == ["went on"]
+
+
+@only_on_asyncio
+async def test_set_before_its_waiter_is_heard_of_it_holds_nobody_up() -> None:
+    """Whoever drives the waiter may do something before it gives on what that waits for."""
+    baton = new_baton()
+
+    @coroutine
+    def drive() -> Generator[Any, Any, None]:
+        for trap in baton.wait().__await__():
+            baton.set()
+            yield trap
+
+    with anyio.fail_after(1):
+        await drive()
 
 
 async def test_a_scope_of_the_waiter_goes_on_with_it() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import logging
+import re
 import sys
 import types
 import warnings
@@ -362,6 +363,29 @@ def test_a_task_that_outlives_everything_is_left_with_the_loop() -> None:
     assert {violation.code for violation in report.violations} == {"task-left"}
     for task in kept:
         assert task.done()
+
+
+def test_a_task_that_nobody_can_end_is_named() -> None:
+    """It was not made by the loop, which could kill it: the sweep does not go on for ever."""
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.sleep(1)
+            except asyncio.CancelledError:
+                pass
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            kept.append(asyncio.Task(stubborn()))
+            kept[-1]._log_destroy_pending = False
+        await answer(scope, receive, send)
+
+    kept: list[Any] = []
+    report = Sweep(app, backends=["asyncio"], dialects=["uvicorn"]).get().run()
+    assert re.search("cannot end <Task .*stubborn.*create_task", report.failures[0])
+    kept.clear()
+    gc.collect()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -52,6 +52,8 @@ class _AsyncioBaton:
         asyncio._leave_task(self._loop, task)
         try:
             context.run(callback, self)
+        except RuntimeError:  # no context can be entered twice, and it is the setter's own
+            self._wake_later()
         finally:
             asyncio._enter_task(self._loop, task)
 
@@ -73,6 +75,8 @@ class _AsyncioBaton:
         self, callback: Callable[[Any], object], *, context: Context | None = None
     ) -> None:
         self._callback, self._context = callback, context
+        if self._done:  # meanwhile: between this and the waiter's task stands who drives it
+            self._wake_later()
 
     def cancel(self, msg: Any = None) -> bool:
         if self._done:

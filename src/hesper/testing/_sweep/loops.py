@@ -95,6 +95,10 @@ async def _coroutine(main: Callable[[], Awaitable[None]]) -> None:
     await main()
 
 
+_MOST_TURNS = 1000
+"""Turns of the loop in which a task has to be gone that is cancelled in each."""
+
+
 async def _end_tasks(watch: Watch) -> None:
     me = asyncio.current_task()
     turn = 0
@@ -102,6 +106,11 @@ async def _end_tasks(watch: Watch) -> None:
         left = [task for task in asyncio.all_tasks() if task is not me]
         if not left:
             return
+        if turn > _MOST_TURNS:
+            raise RuntimeError(
+                f"The sweep cannot end {left[0]!r}: it swallows every cancellation, and was not made "
+                "by the event loop, so that it cannot be killed. Make it by `create_task()`."
+            )
         watch.killing = turn > 1
         turn += 1
         for task in left:
