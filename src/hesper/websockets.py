@@ -203,12 +203,24 @@ class WebSocket(HTTPConnection[StateT]):
             UnexpectedMessage: it is a binary message.
             WebSocketDisconnected: the socket is not accepted, or the app has closed it.
         """
-        text: str = await self._receive_data("text", "bytes")
+        exchange = self._exchange
+        if exchange.state is not SocketState.ACCEPTED or not exchange.connect_taken:
+            await self._check_receives(exchange)
+        message = await exchange.receive()
+        text: str | None = message.get("text")
+        if text is None:
+            raise _other_than("text", message)
         return text
 
     async def receive_bytes(self) -> bytes:
         """The next message, which must be binary. Raises as ``receive_text``."""
-        data: bytes = await self._receive_data("bytes", "text")
+        exchange = self._exchange
+        if exchange.state is not SocketState.ACCEPTED or not exchange.connect_taken:
+            await self._check_receives(exchange)
+        message = await exchange.receive()
+        data: bytes | None = message.get("bytes")
+        if data is None:
+            raise _other_than("bytes", message)
         return data
 
     async def receive_json(self, mode: str = "text") -> Any:
@@ -238,22 +250,11 @@ class WebSocket(HTTPConnection[StateT]):
         """The texts that the client sends as JSON, until either side ends the socket."""
         return _Iteration(self._exchange, self.receive_json)
 
-    async def _receive_data(self, kind: str, other: str) -> Any:
-        exchange = self._exchange
+    async def _check_receives(self, exchange: SocketExchange) -> None:
         if exchange.state is not SocketState.ACCEPTED and exchange.state is not SocketState.LOST:
             raise WebSocketDisconnected(_NOT_OPEN[APPLICATION_STATE[exchange.state]])
         if not exchange.connect_taken:
             await exchange.receive()
-        message = await exchange.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message["code"], message["reason"])
-        # ASGI WebSocket, "Receive": one of the two is there and not None.
-        data = message.get(kind)
-        if data is None:
-            raise UnexpectedMessage(
-                f"Expected {_KINDS[kind]}, got {_KINDS[other]} of length {len(message[other])}."
-            )
-        return data
 
     # -- sending ----------------------------------------------------------------------------------
 
@@ -311,6 +312,17 @@ class _Iteration(AsyncGenerator[T, None]):
     async def athrow(self, typ: Any, val: Any = None, tb: Any = None) -> T:
         self._over = True
         return await super().athrow(typ, val, tb)
+
+
+def _other_than(kind: str, message: Message) -> Exception:
+    """The error for a message without the wanted data: ASGI WebSocket, "Receive", says that one of
+    the two is there and not None."""
+    if message["type"] == "websocket.disconnect":
+        return WebSocketDisconnect(message["code"], message["reason"])
+    other = "bytes" if kind == "text" else "text"
+    return UnexpectedMessage(
+        f"Expected {_KINDS[kind]}, got {_KINDS[other]} of length {len(message[other])}."
+    )
 
 
 _encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

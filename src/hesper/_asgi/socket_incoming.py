@@ -73,7 +73,7 @@ class SocketIncoming:
     _news: Event | None = None
     _reader: Signal | None = None
     _given: Message | None = None
-    """What is handed to the reader, which takes it inside of ``set`` where the loop allows it."""
+    """What is handed to the reader, who takes it inside of ``set`` where the loop allows it."""
     _room: Event | None = None
     _error: Exception | None = None
 
@@ -144,18 +144,19 @@ class SocketIncoming:
         return len(self._messages) >= BUFFER_MESSAGES or self._buffered >= BUFFER_SIZE
 
     def _arrived(self, message: Message) -> None:
-        following = next_client_state(self.client, message)
-        if following is WebSocketState.DISCONNECTED:
-            self.lost(message)
-            return
-        self.client = following
+        if message["type"] != "websocket.receive" or self.client is not WebSocketState.CONNECTED:
+            following = next_client_state(self.client, message)
+            if following is WebSocketState.DISCONNECTED:
+                self.lost(message)
+                return
+            self.client = following
         if self.closed:  # the end was given, or is about to be
             self._wake()
             return
-        if self._reader is not None and not self._messages and self.connect_taken:
+        if self._reader is not None and not self._messages:
             self._given = message
             self._wake()
-            if self._given is None:
+            if self._given is None:  # taken: see `new_baton`
                 return
             self._given = None
         self._messages.append(message)
@@ -230,24 +231,38 @@ class SocketIncoming:
         Raises:
             ServerProtocolError: the server broke the ASGI specification.
         """
-        while not self._messages:
-            if self._error is not None:
+        message: Message | None = None
+        while message is None:
+            if self._messages:
+                message = self._messages.popleft()
+                self._buffered -= _size(message)
+                self._make_room()
+            elif self._error is not None:
                 raise self._error
-            if self.over:
+            elif self.over:
                 if self._told:
                     await checkpoint()  # a loop that takes no notice lets others run
                 self._told = True
                 return dict(self.disconnect)
-            await self._wait_news()
-            if self._given is not None:
-                message, self._given = self._given, None
-                return message
-        message = self._messages.popleft()
-        self._buffered -= _size(message)
-        self._make_room()
+            elif self._receiving and self._reader is None and not self.shutting_down:
+                message = await self._wait_given()
+            else:
+                await self._wait_news()
         if message["type"] == "websocket.connect":
             self.connect_taken = True
         return message
+
+    async def _wait_given(self) -> Message | None:
+        """Wait for the next message where the pump hands it over; None if something else comes, or
+        it is in the buffer after all."""
+        self._reader = reader = new_baton()
+        try:
+            await reader.wait()
+        finally:
+            if self._reader is reader:
+                self._reader = None
+        given, self._given = self._given, None
+        return given
 
     async def wait_disconnected(self) -> None:
         """Wait until the socket is over."""
@@ -266,14 +281,6 @@ class SocketIncoming:
         if not self._receiving:
             self._receiving = True
             await self._read(once=True)
-            return
-        if self._reader is None:
-            self._reader = reader = new_baton()
-            try:
-                await reader.wait()
-            finally:
-                if self._reader is reader:
-                    self._reader = None
             return
         if self._news is None:
             self._news = new_event()
