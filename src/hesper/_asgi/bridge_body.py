@@ -14,7 +14,7 @@ from hesper._asgi.bodies import Body, deliver
 from hesper._asgi.bridge import Bridge
 from hesper._asgi.exchange import Exchange, Sending
 from hesper._asgi.states import ENDED, STARTED
-from hesper._concurrency import on_asyncio
+from hesper._concurrency import running_loop
 from hesper.types import Message
 
 
@@ -57,7 +57,8 @@ class BridgeBody(Body):
     async def send(self, held: Any, start: Message) -> None:
         exchange: Exchange | None = held._shared
         whole = None
-        if not self._parts and (exchange is None or exchange.untouched) and on_asyncio():
+        untouched = exchange is None or exchange.untouched
+        if untouched and not self._parts and running_loop() is not None:
             whole = self.bridge.take_whole()
         if whole is None:
             await self._send_on(held._exchange, start)

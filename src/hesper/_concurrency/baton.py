@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from hesper._concurrency.loops import Signal, on_asyncio
+from hesper._concurrency.loops import Signal, running_loop
 
 
 class _AsyncioBaton:
@@ -98,4 +98,4 @@ class _AsyncioBaton:
 
 def new_baton() -> Signal:
     """A new signal with one waiter, which goes on inside of ``set`` where the loop allows it."""
-    return _AsyncioBaton() if on_asyncio() else anyio.Event()
+    return anyio.Event() if running_loop() is None else _AsyncioBaton()

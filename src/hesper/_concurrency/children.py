@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from hesper._concurrency.loops import cancelled_type, on_asyncio
+from hesper._concurrency.loops import cancelled_type, on_asyncio, running_loop
 
 logger = getLogger("hesper")
 
@@ -136,7 +136,9 @@ def spawn(work: Coroutine[Any, Any, None], context: Context | None = None) -> Ch
     """
     if context is None:
         context = copy_context()
-    return _AsyncioChild(work, context, EAGER) if on_asyncio() else _TrioChild(work, context)
+    if running_loop() is None:
+        return _TrioChild(work, context)
+    return _AsyncioChild(work, context, EAGER)
 
 
 async def outlast(work: Callable[[], Awaitable[None]], seconds: float, *, late: bool) -> None:
