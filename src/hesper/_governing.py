@@ -25,11 +25,12 @@ from typing import Any, TypeVar
 
 import anyio
 
-from hesper._asgi.exchange import KEY, Exchange, Receiver, Terms
+from hesper._asgi.exchange import KEY, Exchange, Receiver
 from hesper._asgi.http import Handler
 from hesper._asgi.incoming import Incoming
 from hesper._asgi.responding import Answer, hand_over, inherit, respond, say_unavailable
 from hesper._asgi.socket_incoming import SocketIncoming
+from hesper._asgi.terms import Terms
 from hesper._concurrency import (
     Grace,
     Interrupted,

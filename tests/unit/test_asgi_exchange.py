@@ -6,8 +6,9 @@ import anyio
 import pytest
 
 from hesper._asgi.arrivals import BUFFER_SIZE
-from hesper._asgi.exchange import KEY, Exchange, Receiver, Sending, close_exchange, open_exchange
+from hesper._asgi.exchange import KEY, Exchange, Receiver, close_exchange, open_exchange
 from hesper._asgi.foreign import NO_RESPONSE, PATIENCE, Sender, Void, caused_by_leaving
+from hesper._asgi.sending import Sending
 from hesper._asgi.states import ENDED, IDLE, POISONED, STARTED, TRAILERS
 from hesper._concurrency import checkpoint, on_asyncio
 from hesper.exceptions import ClientDisconnect, UsageError

@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hesper._asgi.exchange import Exchange, Terms
+from hesper._asgi.exchange import Exchange
 from hesper._asgi.incoming import Incoming
 from hesper._asgi.responding import (
     close_what_was_opened,
@@ -14,6 +14,7 @@ from hesper._asgi.responding import (
     inherit,
     say_unavailable,
 )
+from hesper._asgi.terms import Terms
 from hesper.types import Message
 from tests.conftest import ExpectedErrors, on_asyncio
 

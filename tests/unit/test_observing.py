@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from hesper._asgi.exchange import Exchange, Terms
+from hesper._asgi.exchange import Exchange
 from hesper._asgi.states import IDLE
+from hesper._asgi.terms import Terms
 from hesper._asgi.websocket import SocketExchange
 from hesper._observing import Witness, ending_of, socket_ending_of
 from hesper.endings import Ending

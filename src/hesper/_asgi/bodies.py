@@ -20,8 +20,9 @@ from typing import Any
 
 import anyio
 
-from hesper._asgi.exchange import Exchange, Holder, Sending
+from hesper._asgi.exchange import Exchange, Holder
 from hesper._asgi.incoming import Incoming
+from hesper._asgi.sending import Sending
 from hesper._asgi.states import STARTED, TRAILERS
 from hesper._concurrency import Grace, Interruptible, cancelled_type, checkpoint, interruptible
 from hesper.exceptions import ClientDisconnect, UsageError

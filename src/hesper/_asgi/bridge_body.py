@@ -12,7 +12,8 @@ import anyio.to_thread
 
 from hesper._asgi.bodies import Body, deliver
 from hesper._asgi.bridge import Bridge
-from hesper._asgi.exchange import Exchange, Sending
+from hesper._asgi.exchange import Exchange
+from hesper._asgi.sending import Sending
 from hesper._asgi.states import ENDED, STARTED
 from hesper._concurrency import running_loop
 from hesper.types import Message

@@ -13,7 +13,6 @@ The rules of sending:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from hesper._asgi.incoming import Incoming
@@ -25,8 +24,9 @@ from hesper._asgi.states import (
     ResponseState,
     next_response_state,
 )
-from hesper._concurrency import Interruptible, interruptible, on_asyncio
-from hesper.exceptions import ClientDisconnect, HandlerTimeout
+from hesper._asgi.terms import Terms
+from hesper._concurrency import Interruptible, interruptible
+from hesper.exceptions import ClientDisconnect
 from hesper.types import Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -49,40 +49,6 @@ class Holder(Protocol):
     def _shared(self) -> Exchange | None:
         """The exchange, if it is there."""
         ...
-
-
-class Finisher(Protocol):
-    """What ``hesper.supervision.Supervisor`` does for the rim."""
-
-    async def finish(self, work: Callable[[], Awaitable[None]], name: str) -> None:
-        """Run ``work`` in the caller's context and wait for it; a cancellation of the caller goes
-        through at once, and leaves ``work`` alone."""
-        ...
-
-
-class Terms:
-    """What a policy asks for the rest of a request, once its handler has answered."""
-
-    __slots__ = ("bodies", "deadline", "heirs", "supervisor", "timed_out")
-
-    def __init__(self) -> None:
-        self.deadline: float | None = None
-        """When the response has to be whole, in the loop's time; None once that was missed."""
-        self.timed_out = False
-        """Whether it was missed."""
-        self.supervisor: Finisher | None = None
-        """Who sees to it that the response is produced, and its background work done, even if the
-        server cancels the request."""
-        self.heirs = 0
-        """Work that goes on after the request was cancelled, and then closes what that had open."""
-        self.bodies: tuple[Body, ...] = ()
-        """Bodies that such work is busy with."""
-
-    def time_out(self, reason: str) -> HandlerTimeout:
-        """The deadline was missed; gives the error to raise. What answers it has no deadline."""
-        self.deadline = None
-        self.timed_out = True
-        return HandlerTimeout(reason)
 
 
 class Exchange:
@@ -298,38 +264,6 @@ class Exchange:
         self.state = ENDED
         if self._incoming is not None:
             self._incoming.wake()
-
-
-class Sending:
-    """A ``with`` block in which the client's leaving interrupts the request's own task.
-
-    On asyncio nothing is made for it until the block waits (see ``Exchange.suspended``); on trio a
-    scope must be there before. The interruption ends with the block: look at ``disconnected``.
-
-    A response that is to reach its end in any case is not interrupted: see ``bodies.deliver``.
-    """
-
-    __slots__ = ("_exchange",)
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-
-    def __enter__(self) -> None:
-        exchange = self._exchange
-        if exchange.finishing:
-            return
-        exchange.sending = True
-        if not on_asyncio():
-            exchange.stretch = interruptible().__enter__()
-            exchange.incoming.add_stretch(exchange.stretch)
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        return self._exchange.stop_sending(exc)
 
 
 class Receiver:

@@ -20,10 +20,12 @@ from typing import Any, ClassVar
 import anyio
 
 from hesper._asgi.bodies import GRACE, Body, close_unused, deliver
-from hesper._asgi.exchange import Exchange, Receiver, Sending, Terms
+from hesper._asgi.exchange import Exchange, Receiver
 from hesper._asgi.foreign import Sender
 from hesper._asgi.incoming import Incoming
+from hesper._asgi.sending import Sending
 from hesper._asgi.states import IDLE
+from hesper._asgi.terms import Terms
 from hesper._concurrency import cancelled_type, outlast
 from hesper.exceptions import ClientDisconnect, HandlerTimeout, UsageError
 from hesper.types import ASGIApp, Message, Scope
