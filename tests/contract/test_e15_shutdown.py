@@ -18,7 +18,7 @@ from hesper.routing import BaseRoute, Mount, Route, WebSocketRoute
 from hesper.sse import EventSourceResponse
 from hesper.testing import Dialect, ScriptedServer
 from hesper.testing.dialects import DAPHNE, UVICORN
-from hesper.types import ASGIApp
+from hesper.types import ASGIApp, Message, Receive, Scope, Send
 from hesper.websockets import WebSocket, WebSocketDisconnect
 from tests.conftest import in_virtual_time
 from tests.contract.apps import assert_quiet, over, pass_on
@@ -107,6 +107,43 @@ async def test_e15_a_stream_that_listens_ends_in_its_own_way(dialect: Dialect) -
         await shut_down(server, app)
         result = await client.finish()
     assert (result.body, result.complete) == (b"hellogoodbye", True)
+    assert_quiet(result)
+
+
+class Wrapped:
+    """A foreign middleware that wraps ``receive``, as one that logs or limits does."""
+
+    def __init__(self, app: ASGIApp, late: bool) -> None:
+        self.app = app
+        self.late = late
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def wrapped() -> Message:
+            return await receive()
+
+        if self.late:
+            await anyio.sleep(1)
+        await self.app(scope, wrapped, send)
+
+
+@in_virtual_time
+@over("late", [False, True])
+async def test_e15_what_stands_behind_a_foreign_middleware_is_told(
+    dialect: Dialect, late: bool
+) -> None:
+    """Also if it begins only then."""
+
+    async def endpoint(request: Request) -> Response:
+        await request.wait_shutting_down()
+        return PlainTextResponse("goodbye")
+
+    app = Hesper(routes=[Mount("/", app=Wrapped(Hesper(routes=[Route("/", endpoint)]), late))])
+    server = ScriptedServer(app, dialect)
+    async with server.lifespan(), server.get("/").open() as client:
+        await anyio.sleep(0.5)
+        await shut_down(server, app)
+        result = await client.finish(timeout=2)
+    assert (result.body, result.complete) == (b"goodbye", True)
     assert_quiet(result)
 
 

@@ -73,6 +73,7 @@ class Exchange:
         "bodies",
         "cut",
         "failure",
+        "inner",
         "outer",
         "owner",
         "sending",
@@ -91,6 +92,9 @@ class Exchange:
         self._lost = False
         self.outer: Exchange | None = None
         """The exchange that stood in the scope before this one."""
+        self.inner: tuple[Exchange, ...] = ()
+        """Those that stand inside of this one and see another ``receive``, which a middleware has
+        wrapped: they are told of a shutdown, which no ``receive`` tells."""
         self.state: ResponseState = IDLE
         self.suspensions = 0
         """How often the task has let others run."""
@@ -176,6 +180,8 @@ class Exchange:
     def shut_down(self) -> None:
         """The app shuts down."""
         self.incoming.shut_down()
+        for exchange in self.inner:
+            exchange.shut_down()
 
     # -- receiving --------------------------------------------------------------------------------
 
@@ -352,6 +358,10 @@ def open_exchange(scope: Scope, receive: Receive, send: Send) -> Exchange:
         exchange.join(receive.exchange.incoming)
     elif outer is not None and outer.reads(receive):
         exchange.join(outer.incoming)
+    elif outer is not None:
+        outer.inner = (*outer.inner, exchange)
+        if outer._incoming is not None and outer._incoming.shutting_down:
+            exchange.shut_down()
     scope[KEY] = exchange
     return exchange
 
@@ -359,6 +369,8 @@ def open_exchange(scope: Scope, receive: Receive, send: Send) -> Exchange:
 def close_exchange(exchange: Exchange, scope: Scope) -> None:
     """Take an exchange out of its scope: it would close a cycle through the server's own objects."""
     outer, exchange.outer = exchange.outer, None
+    if outer is not None and outer.inner:
+        outer.inner = tuple(other for other in outer.inner if other is not exchange)
     if scope.get(KEY) is exchange:
         if outer is None:
             del scope[KEY]
