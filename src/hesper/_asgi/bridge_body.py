@@ -68,9 +68,10 @@ class BridgeBody(Body):
         # bridge's cost (14 µs of 28, CPython 3.13).
         if exchange is None:
             held._progress = STARTED
+            send = held._send
         else:
             exchange.sending, exchange.state = True, STARTED
-        send = held._send
+            send = exchange._send
         try:
             await send(start)
             exchange = held._shared  # there since the start message, if that had to wait
