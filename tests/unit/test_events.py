@@ -376,7 +376,10 @@ def test_the_last_id_is_the_one_of_the_specification(stream: bytes) -> None:
 
 # -- in linear time --------------------------------------------------------------------------------
 
-SIZE = 1_000_000
+SIZE = 500_000
+
+WITHIN = 6
+"""Seconds: 0.3 without coverage, 2.5 with it; a copy of the rest for each byte takes 12 at least."""
 
 
 @pytest.mark.parametrize(
@@ -400,8 +403,7 @@ SIZE = 1_000_000
 def test_hostile_streams_take_linear_time(stream: bytes) -> None:
     began = time.process_time()
     EventParser().feed(stream)
-    # Measured 0.6 s at most; with a copy of the rest for each line it would be many seconds.
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < WITHIN
 
 
 def test_a_long_line_byte_by_byte_takes_linear_time() -> None:
@@ -409,13 +411,11 @@ def test_a_long_line_byte_by_byte_takes_linear_time() -> None:
     began = time.process_time()
     for _ in range(SIZE):
         parser.feed(b"x")
-    # Measured 0.6 s; with a copy of the line for each byte it was 48 s.
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < WITHIN
 
 
 @pytest.mark.parametrize("text", ["\n" * SIZE, "\r" * SIZE, "x" * SIZE])
 def test_long_data_is_written_in_linear_time(text: str) -> None:
     began = time.process_time()
     ServerSentEvent(text, comment=text).encode()
-    # Measured 0.5 s at most.
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < WITHIN

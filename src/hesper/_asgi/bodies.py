@@ -44,7 +44,7 @@ class Body:
     __slots__ = ("_closed", "_parts", "charset")
 
     def __init__(self, content: AsyncIterable[Any], charset: str) -> None:
-        self._parts: tuple[AsyncIterable[Any], ...] = (content,)
+        self._parts: tuple[Any, ...] = (content,)
         self._closed = False
         self.charset = charset
 
@@ -59,7 +59,8 @@ class Body:
     @property
     def content(self) -> AsyncIterable[Any]:
         """What is iterated."""
-        return self._parts[0]
+        content: AsyncIterable[Any] = self._parts[0]
+        return content
 
     @property
     def is_generator(self) -> bool:
@@ -78,7 +79,7 @@ class Body:
     def start(self) -> AsyncIterator[Any]:
         """The iterator; closed with the rest."""
         content = self._parts[0]
-        iterator = aiter(content)
+        iterator: AsyncIterator[Any] = aiter(content)
         if iterator is not content:
             self._parts = (iterator, *self._parts)
         return iterator

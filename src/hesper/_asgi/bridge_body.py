@@ -126,9 +126,6 @@ class _Running:
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
 
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return _chunks(self._bridge)
-
     async def aclose(self) -> None:
         self._bridge.stop()
 

@@ -179,9 +179,7 @@ def _drop(held: Any, body: Body) -> bool:
     """Whether nothing is left to do for a request whose response was ``body``, of which nobody has
     to think any more."""
     exchange: Exchange | None = held._shared
-    if exchange is None:
-        if held._bodies != (body,):
-            return False
+    if exchange is None:  # then nobody has handed on another body
         held._bodies = ()
         return True
     if not exchange.untouched:
