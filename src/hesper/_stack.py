@@ -153,7 +153,9 @@ def wrap(dispatch: DispatchFunction, inner: Stack) -> Stack:
                 _note(response._body, request)
                 return response
             answer = await rest(request)
-            if isinstance(answer, Response) and answer._plain and answer.background is None:
+            if isinstance(answer, Response) and answer.background is None and not answer._deferred:
+                if answer._body is not None:
+                    _note(answer._body, request)
                 return answer
             return await _settle(answer, request)
         except Exception as exc:
@@ -347,9 +349,12 @@ async def _settle(answer: Any, request: Request) -> Response:
 
 def _note(body: Body, request: Request) -> None:
     """A body was handed through ``call_next``: the rim closes it, if nobody does before (rule 4)."""
-    if request._shared is None and request.scope.get(KEY) is request and not request._bodies:
-        request._bodies = (body,)  # the rim's own request, of which nobody has wanted more
-        return
+    if request._shared is None and request.scope.get(KEY) is request:
+        known = request._bodies  # the rim's own request, of which nobody has wanted more
+        if not known:
+            request._bodies = (body,)
+        if not known or known[0] is body:
+            return
     exchange = request._exchange
     if not any(body is other for other in exchange.bodies):
         exchange.bodies = (*exchange.bodies, body)
