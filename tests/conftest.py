@@ -72,15 +72,12 @@ _needs_uvloop = pytest.mark.skipif(
 _EAGER = [pytest.param(_asyncio_eager, id="asyncio-eager")] if sys.version_info >= (3, 12) else []
 
 
-# `HESPER_BACKENDS=few`: the two that differ most, for CI's second interpreter.
 _BACKENDS = [
     pytest.param(_asyncio_debug, id="asyncio-debug"),
     *_EAGER,
     pytest.param(_uvloop, id="uvloop", marks=_needs_uvloop),
     pytest.param(_trio, id="trio"),
 ]
-if os.environ.get("HESPER_BACKENDS") == "few":
-    _BACKENDS = [_BACKENDS[0], _BACKENDS[-1]]
 
 
 # Of module scope, as Hypothesis wants its fixtures.
@@ -112,11 +109,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _applies(item: pytest.Item) -> bool:
     params = getattr(getattr(item, "callspec", None), "params", {})
-    if _SOME and params.get("anyio_backend") in (_asyncio_eager, _uvloop):
-        is_contract = "contract" in item.path.parts
-        if not is_contract or params.get("dialect", UVICORN) not in _FEW:
-            return False
-    return all(mark.kwargs["applies"](params) for mark in item.iter_markers("where"))
+    if not all(mark.kwargs["applies"](params) for mark in item.iter_markers("where")):
+        return False
+    backend, dialect = params.get("anyio_backend"), params.get("dialect")
+    is_usual = backend not in (_asyncio_eager, _uvloop) and (dialect is None or dialect in _FEW)
+    is_long = any(mark.args[0] >= _LONG for mark in item.iter_markers("patience"))
+    if _PART and (_PART == "measured") is not (is_usual and not is_long):
+        return False
+    if _MATRIX == "few":
+        return is_usual and not is_long
+    if _MATRIX == "some" and backend in (_asyncio_eager, _uvloop):
+        return "contract" in item.path.parts and (dialect is None or dialect in _FEW)
+    return True
+
+
+# Which of the tests to run, times backends and dialects. `HESPER_MATRIX=few`: asyncio and trio, four
+# dialects that differ in all that matters (they repeat the disconnect or not, are silent, raise or
+# hang, and cancel or not), and nothing that takes long: for a quick look, and CI's second interpreter.
+# `some`, for CI: all dialects on asyncio and trio; on eager tasks and uvloop the contract with these.
+_MATRIX = os.environ.get("HESPER_MATRIX", "")
+
+# Coverage doubles the time. `HESPER_PART=measured`: what `few` is, with coverage. `rest`: the others.
+_PART = os.environ.get("HESPER_PART", "")
+
+_FEW = [UVICORN, HYPERCORN_H2, DAPHNE, SPECIFICATION]
+
+_LONG = 60  # seconds of patience
 
 
 @pytest.fixture
@@ -125,16 +143,7 @@ def real_time(request: pytest.FixtureRequest) -> bool:
     return "uvloop" in request.node.callspec.id.split("-")
 
 
-# `HESPER_DIALECTS=few`: four that differ in all that matters, for a quick look and for CI's second
-# interpreter. They repeat the disconnect or not, are silent, raise or hang, and cancel or not.
-# `HESPER_DIALECTS=some`, for CI: all on asyncio and trio; on eager tasks and uvloop only the tests of
-# the contract, with these four.
-_FEW = [UVICORN, HYPERCORN_H2, DAPHNE, SPECIFICATION]
-_DIALECTS = _FEW if os.environ.get("HESPER_DIALECTS") == "few" else DIALECTS
-_SOME = os.environ.get("HESPER_DIALECTS") == "some"
-
-
-@pytest.fixture(params=_DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
 def dialect(request: pytest.FixtureRequest) -> Dialect:
     """Every server dialect in turn."""
     value: Dialect = request.param

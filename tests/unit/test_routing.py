@@ -118,6 +118,16 @@ async def test_a_route_that_does_not_match_leaves_it_to_the_next() -> None:
     assert await text_of(router, "/a/8", headers={"host": "h.org:80"}) == "host {'h': '8'}"
 
 
+async def test_a_last_part_that_no_convertor_reads_is_not_found() -> None:
+    async def endpoint(request: Request) -> Response:
+        return PlainTextResponse(str(request.path_params["value"]))
+
+    router = Router([Route("/of/{value:float}", endpoint), Route("/by/{value:uuid}", endpoint)])
+    assert await text_of(router, "/of/1.5") == "1.5"
+    assert (await ask(router, "/of/one")).status == 404
+    assert (await ask(router, "/by/one")).status == 404
+
+
 async def test_a_mount_that_has_no_such_route_answers_404_and_not_the_next() -> None:
     router = Router([Mount("/a", routes=[]), Route("/a/b", named("later"))])
     assert (await ask(router, "/a/b")).status == 404

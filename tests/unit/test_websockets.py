@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hesper.applications import Hesper
 from hesper.exceptions import ClientDisconnect, UsageError, WebSocketException
 from hesper.testing import ScriptedServer
 from hesper.types import Message, Receive, Scope, Send
@@ -55,6 +56,15 @@ async def accepted(*messages: Message) -> tuple[WebSocket, list[Message]]:
     await websocket.accept()
     sent.clear()
     return websocket, sent
+
+
+async def test_who_waits_for_a_shutdown_that_has_begun_goes_on_at_once() -> None:
+    app = Hesper()
+    app.begin_shutdown()
+    websocket, _ = await accepted()
+    websocket.scope["app"] = app
+    assert websocket.shutting_down
+    await websocket.wait_shutting_down()
 
 
 # -- the object -----------------------------------------------------------------------------------
