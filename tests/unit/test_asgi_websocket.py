@@ -942,6 +942,26 @@ async def test_alone_waiting_for_the_disconnect_loses_nothing_and_is_bounded() -
     assert got == ["x"] * 100
 
 
+async def test_all_who_wait_for_the_disconnect_are_told() -> None:
+    hand = Hand(CONNECT)
+    told: list[int] = []
+
+    async def handler(websocket: WebSocket) -> None:
+        async def wait(number: int) -> None:
+            await websocket.wait_disconnected()
+            told.append(number)
+
+        await websocket.accept()
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(wait, number)
+            await anyio.sleep(0.001)
+            hand.give(left(1001))
+
+    await hand.conduct(handler)
+    assert sorted(told) == [0, 1, 2]
+
+
 async def test_a_handler_under_a_reader_outside_waits_for_it() -> None:
     hand = Hand(CONNECT)
     outer: WebSocket = WebSocket(hand.scope, hand.receive, hand.send)

@@ -402,6 +402,28 @@ def test_an_app_that_swallows_even_its_killing_is_let_go_of(backend: str) -> Non
     assert "100 steps" in sweep.get().run().failures[0]
 
 
+def test_a_request_that_outlasts_the_shutdown_is_cancelled_as_by_a_server() -> None:
+    stopping: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            stopping.clear()
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            stopping.append(True)
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        await anyio.sleep(1)
+        if stopping:
+            await anyio.sleep_forever()
+        await answer(scope, receive, send)
+
+    sweep = Sweep(app, kinds=["shutdown"], backends=["asyncio"], dialects=["uvicorn"])
+    report = sweep.get().assert_clean()
+    assert report.runs > 1
+
+
 def test_a_native_error_of_the_loop_does_not_escape() -> None:
     """A foreign future breaks trio's rules, and an app that goes on after it breaks trio."""
 
