@@ -139,7 +139,8 @@ class Response(Answer):
             raw.append((b"content-length", b"%d" % len(self.body)))
         media_type = self.media_type
         if media_type is not None and b"content-type" not in names:
-            raw.append(content_type_header(media_type, self.charset))
+            known = _content_types.get(media_type) if self.charset == "utf-8" else None
+            raw.append(known or content_type_header(media_type, self.charset))
         self.raw_headers = raw
 
     @property

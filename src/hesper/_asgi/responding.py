@@ -23,10 +23,10 @@ from hesper._asgi.bodies import GRACE, Body, close_unused, deliver
 from hesper._asgi.exchange import Exchange, Receiver
 from hesper._asgi.foreign import Sender
 from hesper._asgi.incoming import Incoming
-from hesper._asgi.sending import Sending
+from hesper._asgi.sending import Sending, send_untouched
 from hesper._asgi.states import IDLE
 from hesper._asgi.terms import Terms
-from hesper._concurrency import cancelled_type, outlast
+from hesper._concurrency import cancelled_type, outlast, running_loop
 from hesper.exceptions import ClientDisconnect, HandlerTimeout, UsageError
 from hesper.types import ASGIApp, Message, Scope
 
@@ -190,6 +190,10 @@ def _drop(held: Any, body: Body) -> bool:
 
 async def _send_plain(exchange: Exchange, answer: Answer) -> None:
     last: Message = {"type": "http.response.body", "body": answer.body}
+    fresh = exchange.state is IDLE and exchange.untouched and not exchange.disconnected
+    if fresh and running_loop() is not None:
+        await send_untouched(exchange, answer._start_message(), last)
+        return
     if exchange.finishing:
         # Not the request's own task, which is what ``Sending`` interrupts.
         exchange.begin()
