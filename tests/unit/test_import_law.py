@@ -20,7 +20,8 @@ VALUES, CONCURRENCY, RIM, MESSAGES, COMPOSITION, APPLICATIONS, TESTING, COMMANDS
 
 LAYERS = {
     VALUES: "status types exceptions convertors cookies conditional datastructures config endings"
-    " policies _accept _events _json _grammar _headers _host _multidict _paths _ranges _url _utils",
+    " policies _accept _events _json _grammar _headers _host _messages _multidict _paths _ranges _url"
+    " _utils",
     CONCURRENCY: "_concurrency concurrency supervision",
     RIM: "_asgi",
     MESSAGES: "background _connection _response _file_body _file_response responses requests websockets"

@@ -8,6 +8,7 @@ import pytest
 import starlette.types
 
 import hesper.types
+from hesper import _messages
 from hesper.types import HTTPReceiveMessage, HTTPResponseStartEvent, ReceiveMessage, SendMessage
 
 ALIASES = (
@@ -72,12 +73,20 @@ def expected(table: dict[str, tuple[str, str]]) -> dict[str, tuple[set[str], set
 
 
 def typed_dicts() -> list[Any]:
-    return [value for value in vars(hesper.types).values() if hasattr(value, "__required_keys__")]
+    return [value for value in vars(_messages).values() if hasattr(value, "__required_keys__")]
 
 
 @pytest.mark.parametrize("name", ALIASES)
 def test_an_alias_is_the_same_type_as_starlettes(name: str) -> None:
     assert repr(getattr(hesper.types, name)) == repr(getattr(starlette.types, name))
+
+
+def test_every_scope_and_message_is_found_and_nothing_else() -> None:
+    for typed in typed_dicts():
+        assert getattr(hesper.types, typed.__name__) is typed
+    for name in ("NoSuchEvent", "Literal"):
+        with pytest.raises(AttributeError, match=f"'hesper.types' has no attribute '{name}'"):
+            getattr(hesper.types, name)
 
 
 @pytest.mark.parametrize("name", HANDLERS)

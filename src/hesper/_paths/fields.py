@@ -72,7 +72,7 @@ _BUILT_IN: dict[type, tuple[str, Read | None]] = {
 # digits or one case of letters, since others may hold "/". What depends on the text around it is
 # missing on purpose: anchors, \b, lookaheads, possessive quantifiers, references, flags.
 _SET_ITEM = r"(?:[0-9]-[0-9]|[a-z]-[a-z]|[A-Z]-[A-Z]|\\[dws]|\\[^a-zA-Z0-9/]|[^\]\[\\^/-])"
-_CONFINED_REGEX = re.compile(
+_CONFINED_REGEX = (  # compiled when it is first needed: 0.9 ms of an app's import
     r"(?:[^/.^$*+?{}\[\]\\|()]"
     r"|\\[dws]|\\[^a-zA-Z0-9/]"
     rf"|\[-?{_SET_ITEM}+-?\]|\[\^-?{_SET_ITEM}*/{_SET_ITEM}*-?\]"
@@ -88,7 +88,7 @@ def _is_confined(regex: str) -> bool:
         re.compile(regex)
     except re.error:
         return False
-    return _CONFINED_REGEX.fullmatch(regex) is not None
+    return re.fullmatch(_CONFINED_REGEX, regex) is not None
 
 
 class Field:
