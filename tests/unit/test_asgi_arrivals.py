@@ -1,5 +1,7 @@
 """What arrives: one pump and a bounded buffer."""
 
+from typing import Any
+
 import anyio
 import pytest
 
@@ -241,3 +243,22 @@ async def test_a_shutdown_is_told_once() -> None:
     incoming.listens = True
     incoming.shut_down()
     assert not incoming.heard
+
+
+async def test_only_those_stretches_are_interrupted_that_are_still_there() -> None:
+    class Stretch:
+        interrupted = 0
+
+        def interrupt(self) -> None:
+            self.interrupted += 1
+
+    async with receiving(GONE) as (incoming, _):
+        stretches: list[Any] = [Stretch() for _ in range(4)]
+        for stretch in stretches:
+            incoming.add_stretch(stretch)
+        incoming.remove_stretch(stretches[0])
+        incoming.remove_stretch(stretches[3])
+        incoming.watch()
+        await turns()
+        assert [stretch.interrupted for stretch in stretches] == [0, 1, 1, 0]
+        incoming.remove_stretch(stretches[0])  # harmless on a second call

@@ -223,7 +223,10 @@ class Arrivals:
 
     def remove_stretch(self, stretch: Interruptible) -> None:
         """From here on it does not."""
-        self._stretches = tuple(other for other in self._stretches if other is not stretch)
+        if self._stretches and self._stretches[-1] is stretch:  # as nearly always: 0.5 µs less
+            self._stretches = self._stretches[:-1]
+        else:
+            self._stretches = tuple(other for other in self._stretches if other is not stretch)
 
     # -- the shutdown ---------------------------------------------------------------------------
 
